@@ -1,0 +1,79 @@
+# Every everyday action. `make help` lists them.
+
+# Where things are installed: an activated conda environment, else .venv here.
+# Another place: make setup VENV=/path/to/environment
+ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
+VENV ?= $(CONDA_PREFIX)
+else
+VENV ?= .venv
+endif
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+READY := $(VENV)/.mnist-nb-ready
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+JOBS ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+ARGS ?=
+
+# Results do not depend on the machine's cores; two processes must not fight over them.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup data lab run test nbval lint refresh bench lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY)  ## make the environment, if there is none
+
+$(READY): environment.yml pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name another one: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the exact versions of environment.yml into $(VENV); minutes, the first time."
+	@sed -n 's/^ *- \([A-Za-z0-9_.-]*==.*\)/\1/p' environment.yml > $(VENV)/mnist-nb-pins.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r $(VENV)/mnist-nb-pins.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+data: $(READY)  ## get MNIST and check it, file by file
+	@$(BIN)/mnist-nb data
+
+lab: data  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+run: data  ## run the walkthrough (ARGS="-p epochs 1" gives parameters)
+	@$(BIN)/mnist-nb run $(ARGS)
+
+test: lint data  ## everything that proves the project right
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+nbval: data  ## execute the notebooks again and compare every output
+	$(PY) -m pytest -n $(JOBS) --dist loadfile notebooks $(ARGS)
+
+lint: $(READY)  ## ruff, and what nbval would let pass in a notebook
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mnist-nb lint $(NOTEBOOKS)
+
+refresh: data  ## execute all notebooks again, store them in normal form
+	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
+
+bench: data  ## what things cost, side by side in one run
+	$(PY) tests/bench.py
+
+lock:  ## renew environment.yml from pyproject.toml
+	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
+	@build/lock/bin/uv pip compile --quiet --exclude-newer "7 days" --universal --python-version 3.11 --fork-strategy fewest \
+	  --all-extras --no-annotate --no-header pyproject.toml \
+	  | grep -vE '^(nvidia|cuda|triton)' > build/pins.txt
+	@sed '/- pip:/q' environment.yml > build/environment.yml
+	@sed 's/^/      - /' build/pins.txt >> build/environment.yml
+	@mv build/environment.yml environment.yml
+	@echo "environment.yml is renewed: read the difference, then make setup test"
+
+clean:  ## remove what was made here; the environment and the data stay
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

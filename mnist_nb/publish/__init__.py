@@ -1,0 +1,1 @@
+"""Notebooks kept in one form, and held to what they show."""

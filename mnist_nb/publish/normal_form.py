@@ -1,0 +1,85 @@
+"""The one form in which a notebook is committed, and what breaks it."""
+
+import re
+import statistics
+
+import nbformat
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+_VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
+_TAGS = {"parameters", "nbval-approx"}  # what a cell may say about itself
+_SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
+_MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\)\S*")
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Strip from `notebook`, in place, what differs between two executions of it."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        cell.setdefault("id", f"cell-{number}")
+        for key in _VARYING:
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+    return notebook
+
+
+def serialised(notebook: nbformat.NotebookNode) -> str:
+    """The text of the notebook's file in normal form."""
+    return nbformat.writes(normalise(notebook)) + "\n"
+
+
+def problems(text: str) -> list[str]:
+    """What keeps the notebook with this text from being committed, a sentence each."""
+    notebook = nbformat.reads(text, as_version=4)
+    found = []
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    counts = [cell.execution_count for cell in code]
+    if counts != list(range(1, len(code) + 1)):
+        found.append(f"not executed once from top to bottom: execution counts {counts}")
+    if len({cell.get("id") for cell in notebook.cells}) != len(notebook.cells):
+        found.append("two cells have the same id, or none")
+    for number, cell in enumerate(notebook.cells):
+        found += [f"cell {number} ({cell.get('id')}): {p}" for p in _cell_problems(cell)]
+    if not found and serialised(notebook) != text:
+        found.append("not in normal form: metadata or layout that `make refresh` would change")
+    return found
+
+
+def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
+    found = []
+    tags = set(cell.metadata.get("tags", []))
+    if tags - _TAGS:
+        found.append(f"has the tag {', '.join(sorted(tags - _TAGS))}, which is not one of ours")
+    long = [line for line in cell.source.splitlines() if len(line) > 79]
+    if long and cell.cell_type == "code":
+        found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
+    if _SWITCHED_OFF.search(cell.source):
+        found.append("switches its own comparison off")
+    for output in cell.get("outputs", []):
+        if output.output_type == "error" or output.get("name") == "stderr":
+            found.append("has an error or something on stderr among its outputs")
+        png = output.get("metadata", {}).get("image/png", {})
+        if "image/png" in output.get("data", {}) and len(png.get("alt", "")) < 20:
+            found.append("has a figure without alt text that says what it shows")
+        if output.get("execution_count", cell.execution_count) != cell.execution_count:
+            found.append("has an output with another execution count than its own")
+        if path := _MACHINE_PATH.search(str(output)):
+            found.append(f"shows a path of one machine: {path[0][:40]}")
+    return found
+
+
+def rhythm(text: str) -> tuple[float, float, float]:
+    """Lines per code cell (median, 90th percentile), and Markdown cells per code cell."""
+    cells = nbformat.reads(text, as_version=4).cells
+    lines = sorted(
+        sum(bool(line.strip()) for line in cell.source.splitlines())
+        for cell in cells
+        if cell.cell_type == "code"
+    )
+    markdown = sum(cell.cell_type == "markdown" for cell in cells)
+    return statistics.median(lines), lines[int(0.9 * (len(lines) - 1))], markdown / len(lines)
