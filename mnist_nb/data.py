@@ -164,8 +164,7 @@ def _fetch_files(dataset: str, raw: Path) -> None:
         if not faults:
             return
         try:
-            for fault in faults.values():
-                log.info("%s: trying %s", fault, source)
+            log.info("%s: trying %s", "; ".join(faults.values()), source)
             for name, content in contents(dataset, raw, list(faults)):
                 _place(raw / name, content, *_FILES[dataset][name])
         except (DataError, OSError, EOFError, zlib.error) as error:

@@ -4,21 +4,26 @@ Mirrors what `ToTensor()` and the DataLoader do in the source's cell In [18].
 """
 
 from torch import Tensor, as_tensor
+from torch.utils.data import DataLoader, random_split
+from torchvision import datasets
+
+from mnist_nb.data import fetch
 
 
 class Preloaded:
     """A torchvision dataset of grey images, decoded once, with the same values.
 
-    `ToTensor()` turns bytes 0 to 255 into floats 0 to 1, one image at a time, in
-    every epoch anew. This does it once, for all images. It hands out a whole
-    batch at a time (`__getitems__`), and draws no random number, so that the
-    split and the order of the batches stay what they were.
+    `ToTensor()` turns bytes 0 to 255 into floats 0 to 1, one image at a time,
+    in every epoch anew. This does it once, for all images. It hands out a
+    whole batch at a time (`__getitems__`), and draws no random number, so
+    that the split and the order of the batches stay what they were.
     """
 
     def __init__(self, dataset):
-        """Decode `dataset`, one of torchvision's MNIST classes, of n images of 28 x 28."""
+        """Decode `dataset`: one of torchvision's MNIST classes, n images."""
         self.x = dataset.data[:, None].float().div(255)  # n x 1 x 28 x 28
-        self.y = dataset.targets if dataset.targets.ndim == 1 else dataset.targets[:, 0]
+        y = dataset.targets
+        self.y = y if y.ndim == 1 else y[:, 0]  # QMNIST's have 8 columns
 
     def __len__(self) -> int:
         return len(self.y)
@@ -35,3 +40,29 @@ class Preloaded:
 def whole_batch(batch):
     """A `collate_fn` for a dataset that hands out whole batches: nothing to collate."""
     return batch
+
+
+def load(train: bool = True, dataset: str = "MNIST", data_dir: str | None = None) -> Preloaded:
+    """The 60,000 training images (or the 10,000 test images), fetched and decoded."""
+    return Preloaded(getattr(datasets, dataset)(fetch(dataset, data_dir), train=train))
+
+
+def split_loaders(
+    images: Preloaded,
+    train_size: int = 55_000,
+    val_size: int = 5_000,
+    batch_size: int = 32,
+    shuffle: bool = False,
+) -> tuple[DataLoader, DataLoader]:
+    """Deal `images` out at random; loaders of the training and the validation part.
+
+    Mirrors the source's cell In [18]. The split is drawn from torch's global
+    generator; what is left over stays unused.
+    """
+    unused = len(images) - train_size - val_size
+    sizes = [size for size in (train_size, val_size, unused) if size]
+    train, val, *_ = random_split(images, sizes)
+    return (
+        DataLoader(train, batch_size, shuffle, collate_fn=whole_batch),
+        DataLoader(val, batch_size, collate_fn=whole_batch),
+    )

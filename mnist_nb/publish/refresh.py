@@ -24,9 +24,14 @@ def refresh(path: Path) -> bool:
     before = path.read_text(encoding="utf-8")
     notebook = normalise(nbformat.reads(before, as_version=4))
     client = NotebookClient(
-        notebook, kernel_name="python3", coalesce_streams=True, record_timing=False,
-        store_widget_state=False, resources={"metadata": {"path": str(path.parent)}},
-    )  # fmt: skip
+        notebook,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},  # the working folder
+        extra_arguments=["--log-level=ERROR"],
+        coalesce_streams=True,
+        record_timing=False,
+        store_widget_state=False,
+    )
     try:
         client.execute()
     except CellExecutionError as error:

@@ -1,0 +1,44 @@
+"""The random-number contract: the source's losses, to the last bit."""
+
+import random
+
+import pytest
+from conftest import SLICE, WALKTHROUGH, words
+from source_procedure import losses
+
+from mnist_nb.runs.records import notebooks_in, read_record
+
+
+def history(command, folder, **parameters) -> list[tuple]:
+    done = command("run", *words(parameters), "-o", folder)
+    assert done.returncode == 0, done.stderr
+    (path,) = notebooks_in([folder])
+    return [(row["train_loss"], row["val_loss"]) for row in read_record(path)["history"]]
+
+
+def test_the_walkthrough_gives_the_sources_losses_to_the_last_bit(command, tmp_path, data_root):
+    seed = random.SystemRandom().randrange(2**63)  # any seed: another one in every test run
+    expected = losses(data_root, seed)
+    found = history(command, tmp_path / "runs", seed=seed, epochs=1)
+    assert found == expected, f"seed {seed}"
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_preload_or_not_a_slice_gives_the_sources_losses_to_the_last_bit(
+    command, tmp_path, data_root, preload
+):
+    expected = losses(data_root, seed=5, epochs=2, sizes=(640, 160))
+    found = history(command, tmp_path / "runs", **SLICE, seed=5, preload=preload)
+    assert found == expected
+
+
+def test_seed_0_gives_the_losses_that_are_known_for_it(data_root):
+    ((training, validation),) = losses(data_root, seed=0)
+    assert (training, validation) == pytest.approx((1.2400, 0.5283), abs=1e-3)
+
+
+def test_every_printed_loss_stands_clear_of_a_rounding_edge():
+    for row in read_record(WALKTHROUGH)["history"]:
+        for name in ("train_loss", "val_loss"):
+            from_edge = abs((row[name] * 100 - 0.5) % 1 - 0)
+            assert min(from_edge, 1 - from_edge) / 100 >= 0.0015, (row["epoch"], name, row[name])

@@ -1,0 +1,137 @@
+"""The command `mnist-nb run`, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from conftest import PROJECT, SLICE, WALKTHROUGH, words
+
+
+def small_notebook(path, *sources, parameters=None):
+    """A notebook with these code cells, the first tagged `parameters` if there are any."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    if parameters is not None:
+        cells.insert(0, nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def slice_run(tmp_path_factory):
+    """The walkthrough on a slice of MNIST: the finished process and the executed notebook."""
+    folder = tmp_path_factory.mktemp("run")
+    before = WALKTHROUGH.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_nb.cli", "run", *words(SLICE | {"lr": 0.1}), "-o", "out"],
+        capture_output=True, text=True, cwd=folder, check=True,
+    )  # fmt: skip
+    assert WALKTHROUGH.read_bytes() == before, "the committed notebook was touched"
+    (path,) = (folder / "out").iterdir()
+    return done.stdout, path
+
+
+def test_a_run_shows_a_line_per_epoch_then_the_losses_and_the_path(slice_run):
+    out, path = slice_run
+    assert out.index("Epoch 1, training loss") < out.index("Epoch 2, training loss")
+    assert out.strip().endswith(f"The executed notebook: out/{path.name}")
+    assert path.name == "00_walkthrough.train_size=640,val_size=160,epochs=2,lr=0.1.ipynb"
+
+
+def test_the_executed_notebook_is_the_record_and_says_on_what_machine(slice_run, command):
+    _, path = slice_run
+    (record,) = json.loads(command("results", path, "--json").stdout)
+    assert record["schema"] == 1 and record["notebook"] == "00_walkthrough"
+    assert record["parameters"]["lr"] == 0.1 and record["parameters"]["epochs"] == 2
+    assert [row["epoch"] for row in record["history"]] == [1, 2]
+    machine = record["machine"]
+    assert machine["versions"]["torch"] and machine["wall_time_s"] > 0
+    assert machine["num_threads"] == 1 and len(machine["data_sha256"]) == 4
+
+
+def test_results_are_a_table_and_csv_and_name_what_is_no_record(slice_run, command, tmp_path):
+    _, path = slice_run
+    (tmp_path / "cut.ipynb").write_text(path.read_text()[:999])
+    done = command("results", path.parent, tmp_path, "--csv")
+    assert done.returncode == 0 and "cut.ipynb: is not a whole notebook" in done.stderr
+    header, row = done.stdout.splitlines()
+    named = dict(zip(header.split(","), row.rsplit(",", header.count(",")), strict=False))
+    assert named["lr"] == "0.1"
+    assert "train_loss" in command("results", path).stdout
+
+
+def test_a_second_run_does_not_overwrite_the_first(command, tmp_path):
+    notebook = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x = 1")
+    for _ in range(2):
+        assert command("run", notebook).returncode == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["n-2.ipynb", "n.ipynb"]
+
+
+def test_a_failed_notebook_is_kept_and_one_line_says_which_cell_and_why(command, tmp_path):
+    notebook = small_notebook(tmp_path / "n.ipynb", "1 / x", parameters="x: int = 1")
+    done = command("run", notebook, "-p", "x", "0", "-o", "out")
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert "cell In [3] failed: ZeroDivisionError" in done.stderr
+    assert (tmp_path / "out" / "n.x=0.failed.ipynb").is_file()
+
+
+def test_a_kernel_that_dies_is_one_line_too(command, tmp_path):
+    notebook = small_notebook(tmp_path / "n.ipynb", "import os; os._exit(1)")
+    done = command("run", notebook)
+    assert done.returncode != 0 and "the kernel died" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
+        (["-p", "epocs", "3"], "did you mean 'epochs'"),
+        (["-p", "epochs", "1.5"], "epochs is '1.5'; it takes a whole number"),
+        (["-p", "lr", "-1"], "lr is -1.0"),
+        (["-o", "file/runs"], "the output folder file/runs cannot be written"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_kernel_starts(command, tmp_path, arguments, says):
+    (tmp_path / "file").write_text("not a folder")
+    done = command("run", *arguments)
+    assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing was left behind"
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_sentence(command, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    done = command("run", *words(SLICE), "-p", "data_dir", tmp_path / "file" / "data")
+    assert done.returncode != 0
+    assert "DataError: the data folder" in done.stderr and "cannot be written" in done.stderr
+
+
+def test_plain_papermill_works_from_any_folder(tmp_path):
+    papermill = [sys.executable, "-m", "papermill", WALKTHROUGH, "out.ipynb"]
+    subprocess.run(
+        [*papermill, *words(SLICE | {"epochs": 1})], cwd=tmp_path, check=True, capture_output=True
+    )
+    assert (tmp_path / "out.ipynb").is_file()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"shuffle": "True", "hidden": "16", "dropout": "0", "lr": "1e-1", "eval_mode": "True"},
+        {"batch_size": "640", "preload": "False", "num_threads": "2", "device": "auto"},
+        {"lr": "1e6"},
+    ],
+    ids=str,
+)
+def test_parameters_work_together(command, changed):
+    done = command("run", *words(SLICE | changed))
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_lists_every_target_with_a_line_each():
+    done = subprocess.run(["make"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    makefile = (PROJECT / "Makefile").read_text()
+    (phony,) = [line for line in makefile.splitlines() if line.startswith(".PHONY:")]
+    for target in phony.split()[1:]:
+        assert f"  make {target} " in done.stdout
