@@ -265,8 +265,7 @@ def _download(url: str) -> bytes:
                 stop.set()
                 raise DataError(f"fewer than {STALL_BYTES:,} bytes came in {STALL_SECONDS:g} s")
     if failure:
-        reason = getattr(failure[0], "reason", None) or failure[0]
-        raise DataError(" ".join(str(reason).split()) or type(reason).__name__)
+        raise DataError(" ".join(str(failure[0]).split()) or type(failure[0]).__name__)
     return bytes(received)
 
 

@@ -4,9 +4,12 @@ Each function returns a Matplotlib figure; `show` displays it with its alt text.
 """
 
 import io
+import math
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 # Okabe and Ito's palette, without its yellow
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
@@ -57,4 +60,74 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
+    return figure
+
+
+def batch_losses(curves: dict[str, Tensor], window: int = 50, dots: bool = False) -> Figure:
+    """Loss per batch, each of `curves` n losses long, as the mean of `window` in a row.
+
+    With `dots`, every batch's own loss too. A dotted line marks ln 10, the price of guessing.
+    """
+    figure, ax = axes(xlabel="batch", ylabel="cross-entropy loss (nats)")
+    styles = zip((BLUE, RED, GREEN, PURPLE), ("-", "--", "-.", ":"), strict=True)
+    for (label, values), (colour, style) in zip(curves.items(), styles, strict=False):
+        if dots:
+            ax.plot(values, ".", color=SKY, markersize=3, label="one batch")
+        means = values.unfold(0, window, 1).mean(dim=1)
+        ends = range(window, len(values) + 1)
+        ax.plot(ends, means, color=colour, linestyle=style, linewidth=2,
+                label=f"{label}, mean of {window}")  # fmt: skip
+    ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
+    return figure
+
+
+def images(
+    pictures: Tensor,
+    titles: Sequence[str] = (),
+    columns: int = 8,
+    rows: Sequence[str] = (),
+    limit: float | None = None,
+) -> Figure:
+    """A grid of `pictures`, n x 28 x 28, with a title above each and a label for each of the rows.
+
+    Ink from 0 (white) to 1 (black); with a `limit`, blue for -limit, white for 0, red for limit.
+    """
+    height = -(-len(pictures) // columns)
+    figure = Figure(figsize=(7, 7 / columns * 1.25 * height), layout="constrained")
+    grid = figure.subplots(height, columns, squeeze=False)
+    scale = ("RdBu_r", -limit, limit) if limit else ("gray_r", 0, 1)
+    for ax in grid.flat:
+        ax.set(xticks=[], yticks=[], frame_on=bool(limit))
+    for ax, picture in zip(grid.flat, pictures, strict=False):
+        drawn = ax.imshow(picture, **dict(zip(("cmap", "vmin", "vmax"), scale, strict=True)))
+    for ax, title in zip(grid.flat, titles, strict=False):
+        ax.set_title(title, fontsize=11)
+    for ax, row in zip(grid[:, 0], rows, strict=False):
+        ax.set_ylabel(row, fontsize=11)
+    if limit:
+        figure.colorbar(drawn, ax=grid, label="weight")
+    return figure
+
+
+def curves(lines: dict[str, tuple], **labels) -> Figure:
+    """Up to four lines: label -> (x, y), n numbers each; `labels` set the axes.
+
+    Lines of 12 points or fewer have markers on their points.
+    """
+    figure, ax = axes(**labels)
+    styles = zip((BLUE, RED, GREEN, PURPLE), "os^D", ("-", "--", "-.", ":"), strict=True)
+    for (label, (x, y)), (colour, marker, dashes) in zip(lines.items(), styles, strict=False):
+        ax.plot(x, y, color=colour, linestyle=dashes, linewidth=2, label=label,
+                marker=marker if len(x) <= 12 else "")  # fmt: skip
+    if len(lines) > 1:
+        ax.legend(frameon=False)
+    return figure
+
+
+def histogram(values, bins: int = 20, **labels) -> Figure:
+    """How often the n `values`, from 0 to 1, fall into each of `bins` equal ranges."""
+    figure, ax = axes(**labels)
+    ax.hist(values, bins=bins, range=(0, 1), color=BLUE, edgecolor="white")
     return figure

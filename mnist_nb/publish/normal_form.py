@@ -1,5 +1,6 @@
 """The one form in which a notebook is committed, and what breaks it."""
 
+import json
 import re
 import statistics
 
@@ -35,14 +36,15 @@ def serialised(notebook: nbformat.NotebookNode) -> str:
 
 def problems(text: str) -> list[str]:
     """What keeps the notebook with this text from being committed, a sentence each."""
+    ids = [cell.get("id") for cell in json.loads(text)["cells"]]
+    if None in ids or len(set(ids)) != len(ids):
+        return ["two cells have the same id, or one has none"]  # reading it would mend them
     notebook = nbformat.reads(text, as_version=4)
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
         found.append(f"not executed once from top to bottom: execution counts {counts}")
-    if len({cell.get("id") for cell in notebook.cells}) != len(notebook.cells):
-        found.append("two cells have the same id, or none")
     for number, cell in enumerate(notebook.cells):
         found += [f"cell {number} ({cell.get('id')}): {p}" for p in _cell_problems(cell)]
     if not found and serialised(notebook) != text:

