@@ -15,8 +15,6 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 JOBS ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 ARGS ?=
 
-# Results do not depend on the machine's cores; two processes must not fight over them.
-export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -63,26 +63,6 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
     return figure
 
 
-def batch_losses(curves: dict[str, Tensor], window: int = 50, dots: bool = False) -> Figure:
-    """Loss per batch, each of `curves` n losses long, as the mean of `window` in a row.
-
-    With `dots`, every batch's own loss too. A dotted line marks ln 10, the price of guessing.
-    """
-    figure, ax = axes(xlabel="batch", ylabel="cross-entropy loss (nats)")
-    styles = zip((BLUE, RED, GREEN, PURPLE), ("-", "--", "-.", ":"), strict=True)
-    for (label, values), (colour, style) in zip(curves.items(), styles, strict=False):
-        if dots:
-            ax.plot(values, ".", color=SKY, markersize=3, label="one batch")
-        means = values.unfold(0, window, 1).mean(dim=1)
-        ends = range(window, len(values) + 1)
-        ax.plot(ends, means, color=colour, linestyle=style, linewidth=2,
-                label=f"{label}, mean of {window}")  # fmt: skip
-    ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
-    return figure
-
-
 def images(
     pictures: Tensor,
     titles: Sequence[str] = (),
@@ -129,5 +109,25 @@ def curves(lines: dict[str, tuple], **labels) -> Figure:
 def histogram(values, bins: int = 20, **labels) -> Figure:
     """How often the n `values`, from 0 to 1, fall into each of `bins` equal ranges."""
     figure, ax = axes(**labels)
-    ax.hist(values, bins=bins, range=(0, 1), color=BLUE, edgecolor="white")
+    ax.hist(values, bins=bins, range=(0, 1), color=BLUE, edgecolor="white", zorder=2)
+    return figure
+
+
+def batch_losses(losses: dict[str, Tensor], window: int = 50, dots: bool = False) -> Figure:
+    """Loss per batch: label -> n losses, drawn as the mean of `window` in a row.
+
+    With `dots`, every batch's own loss too. A dotted line marks ln 10, the price of guessing.
+    """
+    lines = {}
+    for label, values in losses.items():
+        means = values.unfold(0, window, 1).mean(dim=1)
+        middles = range(window // 2, window // 2 + len(means))
+        lines[f"{label}, mean of {window}"] = (middles, means)
+    figure = curves(lines, xlabel="batch", ylabel="cross-entropy loss (nats)")
+    (ax,) = figure.axes
+    for values in losses.values() if dots else ():
+        ax.plot(values, ".", color=SKY, markersize=3, zorder=1, label="one batch")
+    ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
     return figure
