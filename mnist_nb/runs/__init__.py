@@ -1,0 +1,1 @@
+"""Notebooks run with parameters, and the records that they leave."""

@@ -1,0 +1,72 @@
+"""The record that a run leaves in its notebook, and reading it back."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MIME = "application/vnd.mnist-nb.run+json"
+SCHEMA = 1
+
+
+def show_record(notebook: str, parameters: dict[str, Any], history: list[dict]) -> None:
+    """Put the run's record into the output of the cell that calls this.
+
+    `history` has one dictionary per epoch, floats at full precision. What is not
+    a number (a loss that diverged) is written as null, as JSON has no other word.
+    """
+    from IPython.display import display
+
+    epochs = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in history
+    ]
+    record = {"schema": SCHEMA, "notebook": notebook, "parameters": parameters, "history": epochs}
+    line = f"Recorded: {len(history)} epochs of {notebook} at full precision."
+    display({MIME: record, "text/plain": line}, raw=True)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in the executed notebook at `path`, with what was noted about its machine.
+
+    Raises:
+        ValueError: there is no record in it that can be read; one sentence.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
+        records = [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is not a whole notebook") from error
+    if not records:
+        raise ValueError(f"{path}: holds no record of a run")
+    record = records[-1]
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or not record.get("history"):
+        raise ValueError(f"{path}: its record is not of schema {SCHEMA}")
+    return {"file": str(path), **record, "machine": notebook["metadata"].get("mnist_nb", {})}
+
+
+def notebooks_in(paths: list[Path]) -> Iterator[Path]:
+    """The notebooks named, and all those in the folders named; hidden ones are unfinished."""
+    for path in paths:
+        if path.is_dir():
+            found = sorted(path.rglob("*.ipynb"))
+            yield from (p for p in found if not any(s.startswith(".") for s in p.parts[-2:]))
+        else:
+            yield path
+
+
+def table(records: list[dict]):
+    """One row per run, as a pandas DataFrame: parameters, then the last epoch's numbers."""
+    import pandas
+
+    rows = []
+    for record in records:
+        numbers = {k: v for k, v in record["history"][-1].items() if k != "epoch"}
+        seconds = record["machine"].get("wall_time_s")
+        row = {"run": record["file"], **record["parameters"], **numbers, "wall_time_s": seconds}
+        rows.append(row)
+    return pandas.DataFrame(rows)

@@ -1,0 +1,141 @@
+"""One run: a notebook, its parameters, and the executed notebook that comes of it."""
+
+import importlib.metadata
+import logging
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from mnist_nb import data
+from mnist_nb.errors import Problem
+from mnist_nb.runs.parameters import read_values
+from mnist_nb.runs.records import read_record
+
+PROJECT = Path(__file__).parents[2]
+WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
+
+
+class RunError(Problem):
+    """A run could not be started, or ended early."""
+
+
+def run(notebook: Path, given: Mapping[str, str], folder: Path) -> Path:
+    """Execute `notebook` with the parameters `given`, in words; the path of the result.
+
+    What it prints is shown as it comes. The result goes into `folder`, under a
+    name that is not taken; `notebook` itself stays as it is.
+
+    Raises:
+        ParameterError: before a kernel starts.
+        RunError: no such notebook, no place for the result, or a cell failed (the
+            notebook so far is kept, its path in the sentence).
+    """
+    values = read_values(_read(notebook), given)
+    unfinished = folder / f".{notebook.stem}.{os.getpid()}.part.ipynb"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
+    except OSError as error:
+        raise RunError(
+            f"the output folder {folder} cannot be written ({error.strerror}); "
+            "choose another with -o"
+        ) from error
+    name = _name(notebook.stem, values)
+    try:
+        started = time.monotonic()
+        _execute(notebook, unfinished, values)
+        _note_machine(unfinished, time.monotonic() - started)
+    except RunError as error:
+        kept = _keep(unfinished, folder, f"{name}.failed")
+        raise RunError(f"{error}; the notebook so far is {kept}") from error
+    except BaseException:  # interrupted
+        unfinished.unlink(missing_ok=True)
+        raise
+    return _keep(unfinished, folder, name)
+
+
+def _read(notebook: Path):
+    if not notebook.is_file():
+        raise RunError(f"there is no notebook {notebook}; give the path of an .ipynb file")
+    try:
+        return nbformat.read(notebook, as_version=4)
+    except Exception as error:  # nbformat raises many kinds
+        raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
+
+
+def _execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
+    import papermill  # slow to import, so only when a run starts
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(
+            notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
+            stdout_file=sys.stdout, coalesce_streams=True, store_widget_state=False,
+            extra_arguments=["--log-level=ERROR"],
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        why = f"{error.ename}: {error.evalue}".splitlines()[0]
+        raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
+    except DeadKernelError as error:
+        raise RunError("the kernel died while a cell was running") from error
+
+
+def _name(stem: str, values: Mapping[str, Any]) -> str:
+    """A file name that says the parameters."""
+    said = ",".join(f"{key}={value}" for key, value in values.items())
+    said = re.sub(r"[^-\w.=,+]", "_", said)[:120]
+    return f"{stem}.{said}" if said else stem
+
+
+def _keep(unfinished: Path, folder: Path, name: str) -> Path:
+    """Move the result to the first name in `folder` that is not taken."""
+    number, path = 1, folder / f"{name}.ipynb"
+    while path.exists():
+        number += 1
+        path = folder / f"{name}-{number}.ipynb"
+    unfinished.rename(path)
+    return path
+
+
+def _note_machine(path: Path, wall_time: float) -> None:
+    """Write what differs from machine to machine into the notebook's metadata."""
+    try:
+        parameters = read_record(path)["parameters"]
+    except ValueError:
+        parameters = {}  # a notebook from elsewhere, that leaves no record
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["mnist_nb"] = {
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("mnist-nb", "torch", "torchvision", "numpy", "papermill")
+        },
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "num_threads": parameters.get("num_threads"),
+        "git_commit": _git_commit(),
+        "data_sha256": data.hashes(parameters["dataset"], parameters["data_dir"])
+        if "dataset" in parameters
+        else {},
+        "wall_time_s": round(wall_time, 3),
+    }
+    nbformat.write(notebook, path)
+
+
+def _git_commit() -> str | None:
+    """The commit of this project, with "+changes" if it is not as committed."""
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*",
+               "--dirty=+changes"]  # fmt: skip
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
