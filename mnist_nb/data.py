@@ -242,7 +242,7 @@ def _download(url: str) -> bytes:
 
     def read() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:
+            with urllib.request.urlopen(url, timeout=2 * STALL_SECONDS) as response:
                 total[0] = int(response.headers.get("Content-Length") or 0) or None
                 while not stop.is_set() and (chunk := response.read(1 << 16)):
                     received.extend(chunk)

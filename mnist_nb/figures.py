@@ -131,3 +131,16 @@ def batch_losses(losses: dict[str, Tensor], window: int = 50, dots: bool = False
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
     return figure
+
+
+def bars(groups: dict[str, Sequence[float]], **labels) -> Figure:
+    """Bars side by side: label -> n heights, for the n whole numbers from 0 on."""
+    figure, ax = axes(**labels)
+    width = 0.8 / len(groups)
+    for place, (label, heights) in enumerate(groups.items()):
+        x = [i + (place - (len(groups) - 1) / 2) * width for i in range(len(heights))]
+        ax.bar(x, heights, width, label=label, color=(BLUE, ORANGE, GREEN)[place], zorder=2)
+    ax.set_xticks(range(len(heights)))
+    ax.margins(y=0.15)  # room for the legend
+    ax.legend(frameon=False, ncols=len(groups), loc="upper center")
+    return figure
