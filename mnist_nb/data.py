@@ -351,8 +351,9 @@ def _through_torchvision(dataset: str, root: Path) -> None:
         for path in sorted(Path(aside, dataset, "raw").iterdir()):
             path.replace(root / dataset / "raw" / path.name)
     except Exception as error:  # torchvision raises many kinds
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{dataset} could not be fetched through torchvision ({error}); put its files, "
+            f"{dataset} could not be fetched through torchvision ({reason}); put its files, "
             f"unpacked, into {root / dataset / 'raw'} and try again"
         ) from error
     finally:
