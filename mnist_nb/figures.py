@@ -144,3 +144,27 @@ def bars(groups: dict[str, Sequence[float]], **labels) -> Figure:
     ax.margins(y=0.15)  # room for the legend
     ax.legend(frameon=False, ncols=len(groups), loc="upper center")
     return figure
+
+
+def intervals(shares, low, high, line: float | None = None, **labels) -> Figure:
+    """n `shares` with bars from `low` to `high`, numbered from 0; a dotted `line` too."""
+    figure, ax = axes(**labels)
+    bars = [shares - low, high - shares]
+    ax.errorbar(range(len(shares)), shares, bars, fmt="o", color=BLUE, capsize=5, linewidth=2)
+    if line is not None:
+        ax.axhline(line, color=GREY, linestyle=":")
+    ax.set_xticks(range(len(shares)))
+    return figure
+
+
+def confusion(shares: Tensor) -> Figure:
+    """A confusion matrix of n x n `shares` (0 to 1), in percent; empty where below 0.5."""
+    figure, ax = axes(6, 5.5, xlabel="answer given", ylabel="right answer")
+    ax.imshow(shares.sqrt(), cmap="Blues", vmin=0, vmax=1)  # the root brings out the small ones
+    ax.grid(visible=False)
+    ax.set(xticks=range(len(shares)), yticks=range(len(shares)))
+    for row, column in (shares >= 0.005).nonzero().tolist():
+        share = shares[row, column].item()
+        ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=11,
+                color="white" if share > 0.4 else "black")  # fmt: skip
+    return figure
