@@ -18,10 +18,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh bench lock clean
+.PHONY: help setup data lab run test nbval lint refresh bench seed-study lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)  ## make the environment, if there is none
 
@@ -60,7 +60,10 @@ refresh: data  ## execute all notebooks again, store them in normal form
 	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
 
 bench: data  ## what things cost, side by side in one run
-	$(PY) tests/bench.py
+	$(PY) studies/bench.py
+
+seed-study: data  ## the source's run for 64 seeds, 13 epochs, with dropout and without
+	$(PY) studies/seed_study.py
 
 lock:  ## renew environment.yml from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv

@@ -33,6 +33,7 @@ def startup(folder: Path) -> float:
 
 
 def main() -> None:
+    """Measure, print a table, and write build/bench.json."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         around = startup(folder)

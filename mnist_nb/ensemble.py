@@ -1,0 +1,141 @@
+"""Many models at once: the same five steps, with one more tensor dimension.
+
+Member k is the run with member k's seed: the same initial weights, the same split,
+the same order, the same dropout masks. Only the order in which numbers are added
+up differs, so its losses are those of the single run within float rounding.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+from torch.utils.data import random_split
+
+from mnist_nb.loading import Preloaded
+from mnist_nb.model import build_model
+
+
+class Member(NamedTuple):
+    """What may differ between the models of an ensemble."""
+
+    seed: int
+    lr: float = 0.01
+    dropout: float = 0.1
+
+
+def train_ensemble(
+    images: Preloaded,
+    members: Sequence[Member],
+    epochs: int = 5,
+    hidden: int = 64,
+    batch_size: int = 32,
+    train_size: int = 55_000,
+    val_size: int = 5_000,
+    eval_mode: bool = False,
+    device: str = "cpu",
+) -> Iterator[dict]:
+    """Train K models side by side; yield each epoch's numbers when they are known.
+
+    A dictionary per epoch: epoch (from 1), and train_loss, val_loss (nats) and
+    val_accuracy (0 to 1), tensors of K numbers, in the order of `members`.
+    """
+    sizes = [s for s in (train_size, val_size, len(images) - train_size - val_size) if s]
+    models, splits, generators = [], [], []
+    with torch.random.fork_rng(devices=[]):
+        for member in members:
+            torch.manual_seed(member.seed)
+            models.append(build_model(hidden, member.dropout))
+            splits.append([part.indices for part in random_split(images, sizes)])
+            # from here on the single run draws dropout masks from the global generator
+            generators.append(torch.Generator().set_state(torch.get_rng_state()))
+    train_order, val_order = (
+        torch.tensor([split[part] for split in splits], device=device) for part in (0, 1)
+    )
+    network = _Network(models, members, generators, device)
+    x, y = images.x.flatten(1).to(device), images.y.to(device)
+    for epoch in range(1, epochs + 1):
+        network.new_pass()
+        train_losses = [
+            network.step(x[indices], y[indices])
+            for indices in train_order.split(batch_size, dim=1)
+        ]
+        network.new_pass()
+        val_losses, right = [], torch.zeros(len(members), device=device)
+        for indices in val_order.split(batch_size, dim=1):
+            logits, losses = network.look(x[indices], y[indices], dropout=not eval_mode)
+            val_losses.append(losses)
+            right += (logits.argmax(dim=2) == y[indices]).sum(dim=1)
+        yield {
+            "epoch": epoch,
+            "train_loss": torch.stack(train_losses).mean(dim=0).cpu(),
+            "val_loss": torch.stack(val_losses).mean(dim=0).cpu(),
+            "val_accuracy": (right / val_size).cpu(),
+        }
+
+
+class _Network:
+    """K copies of the walkthrough's network; every tensor's first dimension is K."""
+
+    def __init__(self, models: list[nn.Sequential], members, generators, device: str):
+        def stacked(layer: int, name: str) -> Tensor:
+            tensors = [getattr(model[layer], name).detach() for model in models]
+            return torch.stack(tensors).to(device)
+
+        # K x inputs x outputs, and K x 1 x outputs
+        self.weights = [stacked(i, "weight").transpose(1, 2).contiguous() for i in (0, 2, 5)]
+        self.biases = [stacked(i, "bias").unsqueeze(1) for i in (0, 2, 5)]
+        self.lr = torch.tensor([m.lr for m in members], device=device).view(-1, 1, 1)
+        self.keep = torch.tensor([1 - m.dropout for m in members]).view(-1, 1, 1)
+        self.dropout = [m.dropout for m in members]
+        self.generators, self.device = generators, device
+
+    def new_pass(self) -> None:
+        """Draw what an iterator over a DataLoader draws when it starts."""
+        for generator in self.generators:
+            torch.empty((), dtype=torch.int64).random_(generator=generator)
+
+    def masks(self, batch: int, hidden: int) -> Tensor:
+        """Dropout's masks, K x batch x hidden: 0, or 1 / (1 - dropout)."""
+        masks = torch.ones(len(self.generators), batch, hidden)
+        for mask, p, generator in zip(masks, self.dropout, self.generators, strict=True):
+            if p:  # without dropout nothing is drawn
+                mask.bernoulli_(1 - p, generator=generator)
+        return masks.div_(self.keep).to(self.device)
+
+    def forward(self, x: Tensor, dropout: bool) -> tuple[Tensor, ...]:
+        """Step 1, for x of K x b x 784: both hidden layers' outputs, the mask, the logits."""
+        first = torch.baddbmm(self.biases[0], x, self.weights[0]).relu_()
+        second = torch.baddbmm(self.biases[1], first, self.weights[1]).relu_()
+        mask = self.masks(*second.shape[1:]) if dropout else torch.ones((), device=self.device)
+        second *= mask
+        return first, second, mask, torch.baddbmm(self.biases[2], second, self.weights[2])
+
+    def look(self, x: Tensor, y: Tensor, dropout: bool) -> tuple[Tensor, Tensor]:
+        """Logits, K x b x 10, and the K losses, each a mean over the batch."""
+        logits = self.forward(x, dropout)[-1]
+        return logits, _losses(logits.log_softmax(dim=2), y)
+
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        """The five steps for a batch of K x b images; the K losses before the step.
+
+        The gradients are written out, and each is used as soon as it is known: the
+        weights move by -lr * (inputs transposed @ gradient), in one operation.
+        """
+        first, second, mask, logits = self.forward(x, dropout=True)
+        log_p = logits.log_softmax(dim=2)
+        gradient = (log_p.exp() - one_hot(y, logits.size(2))) / x.size(1)
+        for layer, inputs in ((2, second), (1, first), (0, x)):
+            step = -self.lr * gradient
+            if layer:  # back through the weights as they were, and the ReLU (and dropout)
+                gradient = torch.bmm(gradient, self.weights[layer].transpose(1, 2))
+                gradient *= (inputs > 0) * mask if layer == 2 else inputs > 0
+            self.weights[layer].baddbmm_(inputs.transpose(1, 2), step)
+            self.biases[layer] += step.sum(dim=1, keepdim=True)
+        return _losses(log_p, y)
+
+
+def _losses(log_p: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy in nats, a mean over the batch for each of K members."""
+    return -log_p.gather(2, y.unsqueeze(2)).squeeze(2).mean(dim=1)

@@ -1,0 +1,48 @@
+"""Many models at once are the single runs, within float rounding."""
+
+import pytest
+import torch
+
+from mnist_nb.ensemble import Member, train_ensemble
+from mnist_nb.loading import load, split_loaders
+from mnist_nb.model import build_model
+from mnist_nb.training import train
+
+MEMBERS = [Member(0), Member(67, lr=0.02), Member(5, dropout=0.0), Member(3, 0.005, 0.3)]
+
+
+def single(
+    member: Member, sizes=(55_000, 5_000), epochs=2, eval_mode=False, **shape
+) -> list[dict]:
+    torch.set_num_threads(1)
+    torch.manual_seed(member.seed)
+    model = build_model(shape.get("hidden", 64), member.dropout)
+    sgd = torch.optim.SGD(model.parameters(), lr=member.lr)
+    loaders = split_loaders(load(), *sizes, shape.get("batch_size", 32))
+    return list(train(model, sgd, *loaders, epochs, eval_mode))
+
+
+def agree(together: list[dict], alone: list[list[dict]]) -> None:
+    for k, rows in enumerate(alone):
+        for epoch, row in zip(together, rows, strict=True):
+            for name in ("train_loss", "val_loss"):
+                assert epoch[name][k].item() == pytest.approx(row[name], abs=1e-4), (k, row)
+            assert epoch["val_accuracy"][k].item() == pytest.approx(row["val_accuracy"], abs=5e-4)
+
+
+def test_members_with_their_own_seed_lr_and_dropout_are_their_single_runs():
+    together = list(train_ensemble(load(), MEMBERS, epochs=2))
+    agree(together, [single(member) for member in MEMBERS])
+
+
+@pytest.mark.parametrize("changed", [{"eval_mode": True}, {"hidden": 16, "batch_size": 50}])
+def test_what_is_common_to_all_members_is_that_of_the_single_runs(changed):
+    sizes = {"train_size": 6400, "val_size": 1001}
+    together = list(train_ensemble(load(), MEMBERS[:2], epochs=2, **sizes, **changed))
+    agree(together, [single(m, tuple(sizes.values()), **changed) for m in MEMBERS[:2]])
+
+
+def test_an_ensemble_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    next(train_ensemble(load(), MEMBERS[:2], train_size=64, val_size=32))
+    assert torch.equal(before, torch.get_rng_state())
