@@ -1,15 +1,11 @@
 """The learning modules: the same numbers as the notebook and as other people's code."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
 from conftest import SLICE
 from source_procedure import losses
 from test_numbers import history
 
-from mnist_nb import figures
 from mnist_nb.evaluation import calibration, confusion_matrix, predict, wilson_interval
 from mnist_nb.loading import Preloaded, load, split_loaders
 from mnist_nb.model import build_model
@@ -85,18 +81,3 @@ def test_calibration_compares_confidence_with_the_share_of_right_answers():
     assert [row["count"] for row in rows] == [1, 3]
     assert rows[0]["accuracy"] == 1 and rows[1]["accuracy"] == pytest.approx(2 / 3)
     assert rows[1]["confidence"] == pytest.approx((0.95 + 0.91 + 1) / 3)
-
-
-def test_the_figure_of_losses_draws_both_series_and_the_published_ones():
-    rows = [
-        {"epoch": 1, "train_loss": 1.0, "val_loss": 0.5},
-        {"epoch": 2, "train_loss": 0.4, "val_loss": math.e / 7},
-    ]
-    figure = figures.losses(rows, {"train_loss": [0.23], "val_loss": [0.25]})
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
-    assert drawn == {
-        "training": [[1, 1.0], [2, 0.4]],
-        "training, as published": [[1, 0.23]],
-        "validation": [[1, 0.5], [2, np.e / 7]],
-        "validation, as published": [[1, 0.25]],
-    }
