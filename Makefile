@@ -59,8 +59,15 @@ lint: $(READY)  ## ruff, and what nbval would let pass in a notebook
 refresh: data  ## execute all notebooks again, store them in normal form
 	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
 
-bench: data  ## what things cost, side by side in one run
-	$(PY) studies/bench.py
+bench: data build/peers/.ready  ## what things cost, side by side in one run
+	PYTHONPATH=build/peers $(PY) studies/bench.py
+
+# the peers and what they need beyond the environment: --no-deps leaves its torch alone
+build/peers/.ready: pyproject.toml
+	@mkdir -p build/peers
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/peers \
+	  scikit-learn scipy joblib cloudpickle threadpoolctl narwhals pytorch-lightning torchmetrics lightning-utilities
+	@touch $@
 
 seed-study: data  ## the source's run for 64 seeds, 13 epochs, with dropout and without
 	$(PY) studies/seed_study.py
@@ -68,7 +75,7 @@ seed-study: data  ## the source's run for 64 seeds, 13 epochs, with dropout and 
 lock:  ## renew environment.yml from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --exclude-newer "7 days" --universal --python-version 3.11 --fork-strategy fewest \
-	  --all-extras --no-annotate --no-header pyproject.toml \
+	  --extra dev --no-annotate --no-header pyproject.toml \
 	  | grep -vE '^(nvidia|cuda|triton)' > build/pins.txt
 	@sed '/- pip:/q' environment.yml > build/environment.yml
 	@sed 's/^/      - /' build/pins.txt >> build/environment.yml

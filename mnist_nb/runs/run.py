@@ -27,10 +27,10 @@ class RunError(Problem):
     """A run could not be started, or ended early."""
 
 
-def run(notebook: Path, given: Mapping[str, str], folder: Path) -> Path:
+def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False) -> Path:
     """Execute `notebook` with the parameters `given`, in words; the path of the result.
 
-    What it prints is shown as it comes. The result goes into `folder`, under a
+    Unless `quiet`, what it prints is shown as it comes. The result goes into `folder`, under a
     name that is not taken; `notebook` itself stays as it is.
 
     Raises:
@@ -51,7 +51,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path) -> Path:
     name = _name(notebook.stem, values)
     try:
         started = time.monotonic()
-        _execute(notebook, unfinished, values)
+        _execute(notebook, unfinished, values, quiet)
         _note_machine(unfinished, time.monotonic() - started)
     except RunError as error:
         kept = _keep(unfinished, folder, f"{name}.failed")
@@ -71,7 +71,7 @@ def _read(notebook: Path):
         raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
 
 
-def _execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
+def _execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool) -> None:
     import papermill  # slow to import, so only when a run starts
     from nbclient.exceptions import DeadKernelError
 
@@ -79,8 +79,8 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     try:
         papermill.execute_notebook(
             notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
-            stdout_file=sys.stdout, coalesce_streams=True, store_widget_state=False,
-            extra_arguments=["--log-level=ERROR"],
+            stdout_file=None if quiet else sys.stdout, extra_arguments=["--log-level=ERROR"],
+            coalesce_streams=True, store_widget_state=False,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
