@@ -69,7 +69,7 @@ build/peers/.ready: pyproject.toml
 	  scikit-learn scipy joblib cloudpickle threadpoolctl narwhals pytorch-lightning torchmetrics lightning-utilities
 	@touch $@
 
-seed-study: data  ## the source's run for 64 seeds, 13 epochs, with dropout and without
+seed-study: data  ## the source's run for 128 seeds, 13 epochs, with dropout and without
 	$(PY) studies/seed_study.py
 
 lock:  ## renew environment.yml from pyproject.toml

@@ -5,7 +5,8 @@ the same order, the same dropout masks. Only the order in which numbers are adde
 up differs, so its losses are those of the single run within float rounding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -50,29 +51,48 @@ def train_ensemble(
             splits.append([part.indices for part in random_split(images, sizes)])
             # from here on the single run draws dropout masks from the global generator
             generators.append(torch.Generator().set_state(torch.get_rng_state()))
-    train_order, val_order = (
-        torch.tensor([split[part] for split in splits], device=device) for part in (0, 1)
-    )
-    network = _Network(models, members, generators, device)
     x, y = images.x.flatten(1).to(device), images.y.to(device)
-    for epoch in range(1, epochs + 1):
-        network.new_pass()
-        train_losses = [
-            network.step(x[indices], y[indices])
-            for indices in train_order.split(batch_size, dim=1)
-        ]
-        network.new_pass()
-        val_losses, right = [], torch.zeros(len(members), device=device)
-        for indices in val_order.split(batch_size, dim=1):
-            logits, losses = network.look(x[indices], y[indices], dropout=not eval_mode)
-            val_losses.append(losses)
-            right += (logits.argmax(dim=2) == y[indices]).sum(dim=1)
-        yield {
-            "epoch": epoch,
-            "train_loss": torch.stack(train_losses).mean(dim=0).cpu(),
-            "val_loss": torch.stack(val_losses).mean(dim=0).cpu(),
-            "val_accuracy": (right / val_size).cpu(),
-        }
+    allowed = torch.get_num_threads()
+    threads = min(allowed if device == "cpu" else 1, len(members))
+
+    def group(first: int) -> Callable[[], dict]:
+        """Every `threads`-th member, from `first` on: a function that does an epoch."""
+        mine = slice(first, None, threads)
+        network = _Network(models[mine], members[mine], generators[mine], device)
+        order, val_order = (
+            torch.tensor([split[part] for split in splits[mine]], device=device) for part in (0, 1)
+        )
+
+        def batches(indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+            network.new_pass()
+            for batch in indices.split(batch_size, dim=1):
+                rows = x.index_select(0, batch.flatten())
+                yield rows.view(*batch.shape, -1), y[batch]
+
+        def epoch() -> dict:
+            train_losses = [network.step(*batch) for batch in batches(order)]
+            looks = [network.look(*batch, dropout=not eval_mode) for batch in batches(val_order)]
+            val_losses, right = (torch.stack(parts) for parts in zip(*looks, strict=True))
+            return {
+                "train_loss": torch.stack(train_losses).mean(dim=0).cpu(),
+                "val_loss": val_losses.mean(dim=0).cpu(),
+                "val_accuracy": (right.sum(dim=0) / val_size).cpu(),
+            }
+
+        return epoch
+
+    groups = [group(first) for first in range(threads)]
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for epoch in range(1, epochs + 1):
+            results = list(pool.map(lambda do: do(), groups))
+            torch.set_num_threads(allowed)  # the pool's threads have set it for all of us
+            yield {"epoch": epoch} | {
+                # member k is in group k % threads, at place k // threads
+                name: torch.stack(
+                    [results[k % threads][name][k // threads] for k in range(len(members))]
+                )
+                for name in results[0]
+            }
 
 
 class _Network:
@@ -113,9 +133,9 @@ class _Network:
         return first, second, mask, torch.baddbmm(self.biases[2], second, self.weights[2])
 
     def look(self, x: Tensor, y: Tensor, dropout: bool) -> tuple[Tensor, Tensor]:
-        """Logits, K x b x 10, and the K losses, each a mean over the batch."""
+        """K losses, each a mean over the batch, and K counts of right answers."""
         logits = self.forward(x, dropout)[-1]
-        return logits, _losses(logits.log_softmax(dim=2), y)
+        return _losses(logits.log_softmax(dim=2), y), (logits.argmax(dim=2) == y).sum(dim=1)
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """The five steps for a batch of K x b images; the K losses before the step.

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -167,4 +168,23 @@ def confusion(shares: Tensor) -> Figure:
         share = shares[row, column].item()
         ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=11,
                 color="white" if share > 0.4 else "black")  # fmt: skip
+    return figure
+
+
+def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> Figure:
+    """Bands over runs, and `points` on them.
+
+    groups: label -> runs x n numbers, drawn from 1 to n as mean ± two standard
+    deviations; points: label -> (x, y).
+    """
+    figure, ax = axes(**labels)
+    colours = (BLUE, RED, GREEN)
+    for (label, runs), colour in zip(groups.items(), colours, strict=False):
+        x, mean, spread = range(1, runs.shape[1] + 1), runs.mean(0), 2 * runs.std(0, ddof=1)
+        ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(x, mean, color=colour, label=label)
+    for (label, (x, y)), colour, marker in zip(points.items(), colours, "osD", strict=False):
+        ax.plot(x, y, marker, color=colour, markeredgecolor="black", markersize=8, label=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False)
     return figure

@@ -37,7 +37,7 @@ def study(dropout: float, seeds: range) -> list[dict]:
     ]
 
 
-def main(first: int = 0, count: int = 64, target: str = str(TARGET)) -> None:
+def main(first: int = 0, count: int = 128, target: str = str(TARGET)) -> None:
     """Study `count` seeds from `first` on, on all cores, and write the table."""
     ranges = [
         range(start, min(start + TOGETHER, first + count))
