@@ -72,6 +72,15 @@ def test_the_confusion_matrix_is_drawn_with_the_truth_in_rows_in_percent():
     assert np.allclose(ax.images[0].get_array(), shares.sqrt())
 
 
+def test_bands_are_mean_and_two_standard_deviations_with_points_on_them():
+    runs = np.array([[1.0, 2.0], [3.0, 2.0]])
+    figure = figures.bands({"a": runs}, {"seen": ([1], [2.5])})
+    assert lines(figure) == {"a": [[1, 2], [2, 2]], "seen": [[1, 2.5]]}
+    (band,) = figure.axes[0].collections
+    edges = {tuple(np.round(v, 3)) for v in band.get_paths()[0].vertices.tolist()}
+    assert edges == {(1, -0.828), (1, 4.828), (2, 2)}  # 2 ± 2 * sqrt(2), and no spread
+
+
 def test_images_are_drawn_in_order_with_their_titles():
     pictures = torch.rand(3, 28, 28)
     grid = figures.images(pictures, titles=["a", "b", "c"], columns=2).axes
