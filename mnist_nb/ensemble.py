@@ -140,19 +140,20 @@ class _Network:
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """The five steps for a batch of K x b images; the K losses before the step.
 
-        The gradients are written out, and each is used as soon as it is known: the
-        weights move by -lr * (inputs transposed @ gradient), in one operation.
+        The gradients are written out, each used as soon as it is known. The step is
+        `weight - lr * gradient` in one operation, rounded once, as SGD does it.
         """
         first, second, mask, logits = self.forward(x, dropout=True)
         log_p = logits.log_softmax(dim=2)
         gradient = (log_p.exp() - one_hot(y, logits.size(2))) / x.size(1)
         for layer, inputs in ((2, second), (1, first), (0, x)):
-            step = -self.lr * gradient
+            of_weights = torch.bmm(inputs.transpose(1, 2), gradient)
+            of_biases = gradient.sum(dim=1, keepdim=True)
             if layer:  # back through the weights as they were, and the ReLU (and dropout)
                 gradient = torch.bmm(gradient, self.weights[layer].transpose(1, 2))
                 gradient *= (inputs > 0) * mask if layer == 2 else inputs > 0
-            self.weights[layer].baddbmm_(inputs.transpose(1, 2), step)
-            self.biases[layer] += step.sum(dim=1, keepdim=True)
+            self.weights[layer].addcmul_(of_weights, self.lr, value=-1)
+            self.biases[layer].addcmul_(of_biases, self.lr, value=-1)
         return _losses(log_p, y)
 
 
