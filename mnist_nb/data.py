@@ -167,7 +167,7 @@ def _fetch_files(dataset: str, raw: Path) -> None:
             log.info("%s: trying %s", "; ".join(faults.values()), source)
             for name, content in contents(dataset, raw, list(faults)):
                 _place(raw / name, content, *_FILES[dataset][name])
-        except (DataError, OSError, EOFError, zlib.error) as error:
+        except (DataError, OSError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise  # this folder's own fault: no other source can help
             tried.append(f"{source}: {error}")

@@ -70,6 +70,7 @@ def train_ensemble(
                 yield rows.view(*batch.shape, -1), y[batch]
 
         def epoch() -> dict:
+            torch.set_num_threads(1)  # the groups are what runs side by side
             train_losses = [network.step(*batch) for batch in batches(order)]
             looks = [network.look(*batch, dropout=not eval_mode) for batch in batches(val_order)]
             val_losses, right = (torch.stack(parts) for parts in zip(*looks, strict=True))
@@ -82,10 +83,10 @@ def train_ensemble(
         return epoch
 
     groups = [group(first) for first in range(threads)]
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for epoch in range(1, epochs + 1):
             results = list(pool.map(lambda do: do(), groups))
-            torch.set_num_threads(allowed)  # the pool's threads have set it for all of us
+            torch.set_num_threads(allowed)  # the groups have set it for all of us
             yield {"epoch": epoch} | {
                 # member k is in group k % threads, at place k // threads
                 name: torch.stack(
