@@ -10,7 +10,7 @@ import click
 from mnist_nb.data import DATASETS
 from mnist_nb.errors import Problem
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
 
 class _Commands(click.Group):
@@ -21,6 +21,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except Problem as problem:
             raise click.ClickException(str(problem)) from problem
+        except KeyboardInterrupt as stop:
+            said = str(stop) or "interrupted; what was finished before is kept"
+            raise click.ClickException(said) from stop
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,10 +94,8 @@ def results(paths: tuple[Path, ...], form: str | None) -> None:
     if form == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
         return
-    same = [
-        c for c in frame if c in found[0]["parameters"] and frame[c].nunique(dropna=False) == 1
-    ]
-    click.echo(frame.drop(columns=same).to_string(index=False, float_format="%.4f"))
+    same = [c for c in found[0]["parameters"] if len({repr(value) for value in frame[c]}) == 1]
+    click.echo(frame.drop(columns=same).to_string(index=False, float_format="{:.4f}".format))
     click.echo(f"\nthe same in all: {', '.join(f'{c}={frame[c].iloc[0]}' for c in same)}")
 
 

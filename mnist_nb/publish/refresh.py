@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 
 from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
 from mnist_nb.publish.normal_form import normalise, problems, serialised
 
 
@@ -16,34 +17,47 @@ def refresh(path: Path) -> bool:
     """Execute the notebook at `path`; replace its file on success; was anything changed?
 
     Raises:
-        RefreshError: a cell failed, or the result breaks a rule. The file stays as it was.
+        RefreshError: a cell failed, the result breaks a rule, or the file cannot be read or
+            written, or was changed meanwhile. The file stays as it was.
     """
     from nbclient import NotebookClient  # slow to import
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError
 
-    before = path.read_text(encoding="utf-8")
-    notebook = normalise(nbformat.reads(before, as_version=4))
+    try:
+        before = path.read_bytes()
+        notebook = normalise(nbformat.reads(before.decode(), as_version=4))
+    except Exception as error:  # nbformat raises many kinds
+        reason = " ".join(str(error).split())
+        raise RefreshError(f"{path} is not a notebook that can be read ({reason})") from error
     client = NotebookClient(
         notebook,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},  # the working folder
-        extra_arguments=["--log-level=ERROR"],
+        extra_arguments=["--log-level=CRITICAL"],
         coalesce_streams=True,
         record_timing=False,
         store_widget_state=False,
     )
     try:
-        client.execute()
+        with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
+            for number, cell in enumerate(notebook.cells):
+                client.execute_cell(cell, number)
     except CellExecutionError as error:
         raise RefreshError(f"{path}: a cell failed: {error.ename}: {error.evalue}") from error
-    except DeadKernelError as error:
-        raise RefreshError(f"{path}: the kernel died while a cell was running") from error
+    except RuntimeError as error:
+        raise RefreshError(f"{path}: no answer from the kernel: {error}") from error
     after = serialised(notebook)
     if found := problems(after):
         raise RefreshError(f"{path}: {'; '.join(found)}")
-    if after == before:
-        return False
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(after, encoding="utf-8")
-    part.replace(path)
+    try:
+        if path.read_bytes() != before:
+            raise RefreshError(f"{path} was changed while it was executed; refresh it again")
+        if after.encode() == before:
+            return False
+        write_whole(path, after.encode())
+    except OSError as error:
+        raise RefreshError(
+            f"{path} stays as it was, as the folder {path.parent} cannot be written "
+            f"({error.strerror})"
+        ) from error
     return True

@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -45,14 +44,17 @@ _SWITCH = Rule("True or False", lambda v: isinstance(v, bool))
 RULES = {
     "seed": _whole(-(2**63), 2**64 - 1, " that fits in 64 bits"),
     "dataset": _one_of(*DATASETS),
-    "data_dir": Rule("None or the path of a folder", lambda v: v is None or isinstance(v, str)),
+    "data_dir": Rule(
+        "None or the path of a folder",
+        lambda v: v is None or (isinstance(v, str) and v.isprintable() and v != ""),
+    ),
     "train_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
     "val_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
     "batch_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
     "shuffle": _SWITCH,
-    "hidden": _whole(1, 100_000, " from 1 to 100,000"),
+    "hidden": _whole(1, 10_000, " from 1 to 10,000"),
     "dropout": _number("from 0 up to, but not including, 1", lambda v: 0 <= v < 1),
-    "lr": _number("greater than 0, and finite", lambda v: 0 < v < math.inf),
+    "lr": _number("greater than 0 and below 3.4e38", lambda v: 0 < v < 3.4e38),
     "epochs": _whole(1, 100_000, " from 1 to 100,000"),
     "eval_mode": _SWITCH,
     "preload": _SWITCH,

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 MIME = "application/vnd.mnist-nb.run+json"
 SCHEMA = 1
+_NUMBERS = ("train_loss", "val_loss", "val_accuracy")
 
 
 def show_record(notebook: str, parameters: dict[str, Any], history: list[dict]) -> None:
@@ -33,20 +35,39 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no record in it that can be read; one sentence.
     """
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: is not a file")
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
         records = [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
+        machine = dict(notebook["metadata"].get("mnist_nb", {}))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: is not a whole notebook") from error
     if not records:
         raise ValueError(f"{path}: holds no record of a run")
-    record = records[-1]
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA or not record.get("history"):
-        raise ValueError(f"{path}: its record is not of schema {SCHEMA}")
-    return {"file": str(path), **record, "machine": notebook["metadata"].get("mnist_nb", {})}
+    if not _is_whole(records[-1], machine):
+        raise ValueError(f"{path}: its record is not a whole one of schema {SCHEMA}")
+    return {"file": str(path)} | records[-1] | {"file": str(path), "machine": machine}
+
+
+def _is_whole(record: Any, machine: dict) -> bool:
+    """Is `record` what `show_record` leaves, and are both strict JSON?"""
+    try:
+        rows = record["history"]
+        numbers = [row[key] for row in rows for key in _NUMBERS if row[key] is not None]
+        json.dumps([record, machine], allow_nan=False, ensure_ascii=False).encode()
+        return (
+            record["schema"] == SCHEMA
+            and isinstance(record["notebook"], str)
+            and isinstance(record["parameters"], dict)
+            and [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) != []
+            and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return False
 
 
 def notebooks_in(paths: list[Path]) -> Iterator[Path]:

@@ -1,12 +1,15 @@
 """One run: a notebook, its parameters, and the executed notebook that comes of it."""
 
 import importlib.metadata
+import itertools
 import logging
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +19,14 @@ import nbformat
 
 from mnist_nb import data
 from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
 from mnist_nb.runs.parameters import read_values
 from mnist_nb.runs.records import read_record
 
 PROJECT = Path(__file__).parents[2]
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
+
+log = logging.getLogger("mnist_nb")
 
 
 class RunError(Problem):
@@ -30,36 +36,46 @@ class RunError(Problem):
 def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False) -> Path:
     """Execute `notebook` with the parameters `given`, in words; the path of the result.
 
-    Unless `quiet`, what it prints is shown as it comes. The result goes into `folder`, under a
-    name that is not taken; `notebook` itself stays as it is.
+    Unless `quiet`, what it prints is shown as it comes. The result goes into `folder`, whole,
+    under a name that is not taken; `notebook` itself stays as it is.
 
     Raises:
         ParameterError: before a kernel starts.
         RunError: no such notebook, no place for the result, or a cell failed (the
             notebook so far is kept, its path in the sentence).
+        KeyboardInterrupt: the notebook so far is kept here too, and its path said.
     """
     values = read_values(_read(notebook), given)
-    unfinished = folder / f".{notebook.stem}.{os.getpid()}.part.ipynb"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()
-    except OSError as error:
-        raise RunError(
-            f"the output folder {folder} cannot be written ({error.strerror}); "
-            "choose another with -o"
-        ) from error
     name = _name(notebook.stem, values)
     try:
-        started = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as room:  # ask before the work, not after it
+            room.write(notebook.read_bytes())
+        unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
+    except OSError as error:
+        raise _no_place(folder, error) from error
+    started = time.monotonic()
+    try:
         _execute(notebook, unfinished, values, quiet)
-        _note_machine(unfinished, time.monotonic() - started)
     except RunError as error:
-        kept = _keep(unfinished, folder, f"{name}.failed")
-        raise RunError(f"{error}; the notebook so far is {kept}") from error
-    except BaseException:  # interrupted
-        unfinished.unlink(missing_ok=True)
-        raise
+        kept = _keep_so_far(unfinished, folder, f"{name}.failed")
+        raise RunError(f"{error}; {kept}") from error
+    except KeyboardInterrupt:
+        kept = _keep_so_far(unfinished, folder, f"{name}.interrupted")
+        raise KeyboardInterrupt(f"the run was interrupted; {kept}") from None
+    try:
+        _note_machine(unfinished, time.monotonic() - started)
+    except Exception as error:  # the run is done, and what it shows is true
+        reason = " ".join(str(error).split())
+        log.warning("the machine could not be noted in the executed notebook (%s)", reason)
     return _keep(unfinished, folder, name)
+
+
+def _no_place(folder: Path, error: OSError, but: str = "") -> RunError:
+    return RunError(
+        f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
+        "choose another with -o"
+    )
 
 
 def _read(notebook: Path):
@@ -73,20 +89,21 @@ def _read(notebook: Path):
 
 def _execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool) -> None:
     import papermill  # slow to import, so only when a run starts
-    from nbclient.exceptions import DeadKernelError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
             notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
-            stdout_file=None if quiet else sys.stdout, extra_arguments=["--log-level=ERROR"],
+            stdout_file=None if quiet else sys.stdout, extra_arguments=["--log-level=CRITICAL"],
             coalesce_streams=True, store_widget_state=False,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
         raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
-    except DeadKernelError as error:
-        raise RunError("the kernel died while a cell was running") from error
+    except RuntimeError as error:
+        raise RunError(f"no answer from the kernel: {error}") from error
+    except OSError as error:
+        raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
 
 
 def _name(stem: str, values: Mapping[str, Any]) -> str:
@@ -98,12 +115,29 @@ def _name(stem: str, values: Mapping[str, Any]) -> str:
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
     """Move the result to the first name in `folder` that is not taken."""
-    number, path = 1, folder / f"{name}.ipynb"
-    while path.exists():
-        number += 1
-        path = folder / f"{name}-{number}.ipynb"
-    unfinished.rename(path)
-    return path
+    for number in itertools.count(1):
+        path = folder / (f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb")
+        try:
+            write_whole(path, unfinished.read_bytes(), new=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _no_place(folder, error, f", so the result stays in {unfinished}") from error
+        shutil.rmtree(unfinished.parent)
+        return path
+
+
+def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
+    """Keep what there is of a run that ended early; say where."""
+    try:
+        _read(unfinished)
+    except RunError:  # it had hardly begun
+        shutil.rmtree(unfinished.parent, ignore_errors=True)
+        return "nothing of it is kept"
+    try:
+        return f"the notebook so far is {_keep(unfinished, folder, name)}"
+    except RunError as error:
+        return str(error)
 
 
 def _note_machine(path: Path, wall_time: float) -> None:
@@ -128,7 +162,7 @@ def _note_machine(path: Path, wall_time: float) -> None:
         else {},
         "wall_time_s": round(wall_time, 3),
     }
-    nbformat.write(notebook, path)
+    write_whole(path, nbformat.writes(notebook).encode())
 
 
 def _git_commit() -> str | None:
