@@ -95,11 +95,13 @@ def images(
 def curves(lines: dict[str, tuple], **labels) -> Figure:
     """Up to four lines: label -> (x, y), n numbers each; `labels` set the axes.
 
-    Lines of 12 points or fewer have markers on their points.
+    Lines of 12 points or fewer have markers on their points. A fifth line is a ValueError.
     """
     figure, ax = axes(**labels)
-    styles = zip((BLUE, RED, GREEN, PURPLE), "os^D", ("-", "--", "-.", ":"), strict=True)
-    for (label, (x, y)), (colour, marker, dashes) in zip(lines.items(), styles, strict=False):
+    styles = [(BLUE, "o", "-"), (RED, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":")]
+    for (label, (x, y)), (colour, marker, dashes) in zip(
+        lines.items(), styles[: len(lines)], strict=True
+    ):
         ax.plot(x, y, color=colour, linestyle=dashes, linewidth=2, label=label,
                 marker=marker if len(x) <= 12 else "")  # fmt: skip
     if len(lines) > 1:
@@ -175,15 +177,17 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
     """Bands over runs, and `points` on them.
 
     groups: label -> runs x n numbers, drawn from 1 to n as mean ± two standard
-    deviations; points: label -> (x, y).
+    deviations; points: label -> (x, y). A fourth of either is a ValueError.
     """
     figure, ax = axes(**labels)
-    colours = (BLUE, RED, GREEN)
-    for (label, runs), colour in zip(groups.items(), colours, strict=False):
+    looks = [(BLUE, "o"), (RED, "s"), (GREEN, "D")]
+    for (label, runs), (colour, _) in zip(groups.items(), looks[: len(groups)], strict=True):
         x, mean, spread = range(1, runs.shape[1] + 1), runs.mean(0), 2 * runs.std(0, ddof=1)
         ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
         ax.plot(x, mean, color=colour, label=label)
-    for (label, (x, y)), colour, marker in zip(points.items(), colours, "osD", strict=False):
+    for (label, (x, y)), (colour, marker) in zip(
+        points.items(), looks[: len(points)], strict=True
+    ):
         ax.plot(x, y, marker, color=colour, markeredgecolor="black", markersize=8, label=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)

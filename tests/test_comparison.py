@@ -1,13 +1,21 @@
 """What makes a notebook pass and what makes it fail: the tolerance, tried from both sides."""
 
+import base64
+import io
 import subprocess
 import sys
+from functools import cache, partial
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from conftest import PROJECT
+from PIL import Image
 
-from mnist_nb.publish.comparison import forgive
+from mnist_nb import figures
+from mnist_nb.loading import load
+from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance
 
 
 @pytest.mark.parametrize(
@@ -51,14 +59,90 @@ def test_anything_else_does_not(stored, new, tolerance):
     assert forgive(stored, new, **tolerance) != stored
 
 
+def png(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def picture(figure) -> Image.Image:
+    return Image.open(io.BytesIO(png(figure)))
+
+
+TRAINING = [1.2604, 0.4454, 0.3687, 0.3208, 0.2866]
+VALIDATION = [0.5418, 0.386, 0.33, 0.303, 0.29]
+EARLIER = [0.23, 0.21, 0.20, 0.18, 0.17], [0.25, 0.24, 0.22, 0.21, 0.20]
+SHARES = np.array([0.976, 0.889, 0.874, 0.972]) + np.array([[0.0], [-0.03], [0.02]])
+the_digits = cache(load)
+
+
+def losses(training=TRAINING, validation=VALIDATION, published=EARLIER):
+    rows = zip(training, validation, strict=True)
+    history = [{"epoch": i, "train_loss": t, "val_loss": v} for i, (t, v) in enumerate(rows, 1)]
+    return figures.losses(history, dict(zip(("train_loss", "val_loss"), published, strict=False)))
+
+
+def digits(chosen, titles=()):
+    return figures.images(the_digits().x[list(chosen), 0], titles)
+
+
+def histogram(colour=figures.BLUE):
+    figure = figures.histogram([0.2, 0.8, 0.9])
+    for bar in figure.axes[0].patches:
+        bar.set_facecolor(colour)
+    return figure
+
+
+@pytest.mark.parametrize(
+    ("right", "elsewhere"),
+    [
+        (losses, lambda: losses([x + 1e-4 for x in TRAINING], [x - 1e-4 for x in VALIDATION])),
+        (losses, lambda: losses([x - 1e-4 for x in TRAINING], [x + 1e-4 for x in VALIDATION])),
+        (partial(figures.intervals, *SHARES, line=0.9254),
+         partial(figures.intervals, *SHARES, line=0.9256)),
+        (lambda: figures.confusion(torch.eye(10) * 0.8 + 0.02),
+         lambda: figures.confusion(torch.eye(10) * 0.8 + 0.0201)),
+    ],
+)  # fmt: skip
+def test_a_picture_that_another_processor_would_draw_is_the_same(right, elsewhere):
+    assert picture_distance(picture(right()), picture(elsewhere())) < ALLOWED / 2
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (losses, lambda: losses(VALIDATION, TRAINING)),
+        (losses, lambda: losses(published=EARLIER[::-1])),
+        (losses, lambda: losses(published=([x + 0.03 for x in EARLIER[0]], EARLIER[1]))),
+        (losses, lambda: losses(TRAINING[:-1], VALIDATION[:-1])),
+        (losses, lambda: losses([x * 1.02 for x in TRAINING])),
+        (partial(figures.intervals, *SHARES, line=0.9254), partial(figures.intervals, *SHARES)),
+        (partial(figures.intervals, *SHARES), partial(figures.intervals, *SHARES[:, ::-1])),
+        (lambda: digits(range(8)), lambda: digits([0, 1, 2, 3, 4, 5, 6, 14])),  # another 1
+        (lambda: digits(range(8)), lambda: digits([0, 1, 2, 6, 4, 5, 3, 7])),  # two 1s swapped
+        (lambda: digits(range(8), "50419213"), lambda: digits(range(8), "04192131")),
+        (lambda: digits(range(8), "50419213"), lambda: digits(range(8), "50419218")),
+        (histogram, lambda: histogram(figures.GREEN)),  # no redder, no less red
+        (lambda: figures.confusion(torch.eye(10) * 0.896),  # a white 90 for a white 89
+         lambda: figures.confusion(torch.eye(10) * 0.894)),
+    ],
+)  # fmt: skip
+def test_a_wrong_picture_is_another_one(right, wrong):
+    assert picture_distance(picture(right()), picture(wrong())) > 3 * ALLOWED
+
+
 def nbval(folder, *cells) -> str:
-    """Run pytest on a notebook of these (source, stored output, metadata) cells; its report."""
+    """Run pytest on a notebook of these (source, stored output, metadata) cells; its report.
+
+    The output is what the cell printed, or a list of outputs.
+    """
     notebook = nbformat.v4.new_notebook()
-    for number, (source, text, metadata) in enumerate(cells, start=1):
-        outputs = [nbformat.v4.new_output("stream", text=text)] if text else []
+    for number, (source, stored, metadata) in enumerate(cells, start=1):
+        if isinstance(stored, str):
+            stored = [nbformat.v4.new_output("stream", text=stored)] if stored else []
         notebook.cells.append(
             nbformat.v4.new_code_cell(
-                source, execution_count=number, outputs=outputs, metadata=metadata
+                source, execution_count=number, outputs=stored, metadata=metadata
             )
         )
     if not cells[-1][1]:
@@ -86,6 +170,40 @@ def test_only_tagged_cells_are_forgiven_and_unexecuted_ones_never(tmp_path):
     failed = {line.split("::")[1].split()[1] for line in report.splitlines() if "FAILED" in line}
     assert failed == {"1", "3", "4", "5", "6"}, report
     assert "stored without being executed" in report
+
+
+def shown(figure=None) -> list:
+    """The output of a cell that shows `figure`, with the alt text "alt"."""
+    data = {"text/plain": "alt"}
+    if figure:
+        data["image/png"] = base64.b64encode(png(figure)).decode()
+    return [nbformat.v4.new_output("display_data", data=data)]
+
+
+def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_path):
+    up, down = ([1, 2], [1, 2]), ([1, 2], [2, 1])
+    cell = (
+        "from mnist_nb import figures\n"
+        "up, down = ([1, 2], [1, 2]), ([1, 2], [2, 1])\n"
+        "figures.show(figures.curves({'a': up, 'b': down}), alt='alt')"
+    )
+    right, swapped = figures.curves({"a": up, "b": down}), figures.curves({"a": down, "b": up})
+    lower = figures.curves({"a": up, "b": down})
+    lower.set_size_inches(7, 3)
+    report = nbval(
+        tmp_path,
+        (cell, shown(right), {}),
+        (cell, shown(swapped), {}),
+        (cell, shown(swapped), {"tags": ["nbval-approx"], "nbval": {"atol": 0.1}}),
+        (cell, shown(swapped), {"nbval": {"picture": 60}}),
+        (cell, shown(lower), {"nbval": {"picture": 60}}),
+        (cell, shown(), {}),
+    )
+    failed = {line.split("::")[1].split()[1] for line in report.splitlines() if "FAILED" in line}
+    assert failed == {"1", "2", "4", "5"}, report
+    assert report.count("Picture 1 is not the stored one") == 2 and "by Matplotlib 3." in report
+    assert "another size: (700, 400), and (700, 300) stored" in report
+    assert "another number of pictures: 1, and 0 stored" in report
 
 
 def test_the_plugin_is_there_for_whoever_runs_pytest_on_a_notebook():
