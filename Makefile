@@ -18,7 +18,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh bench seed-study lock clean
+.PHONY: help setup data lab run test nbval lint refresh bench seed-study mutants mutmut portability stability lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,24 @@ build/peers/.ready: pyproject.toml
 seed-study: data  ## the source's run for 128 seeds, 13 epochs, with dropout and without
 	$(PY) studies/seed_study.py
 
+mutants: data  ## make the mistakes of tests/mutants.yaml, see what catches them; an hour
+	$(PY) tests/mutants.py $(ARGS)
+
+# mutmut and what it needs beyond the environment, aside; it works on a copy in mutants/
+build/mutmut/.ready: pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/mutmut \
+	  mutmut libcst textual rich setproctitle markdown-it-py mdurl mdit-py-plugins linkify-it-py
+	@touch $@
+
+mutmut: data build/mutmut/.ready  ## let mutmut change mnist_nb everywhere, see what the unit tests catch
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/mutants:$(CURDIR)/build/mutmut $(PY) -m mutmut run $(ARGS)
+
+portability: data  ## the notebooks verified as on other machines, with a table; hours
+	$(PY) studies/portability.py
+
+stability: data  ## what is committed, refreshed in a clone by another user, twice
+	$(PY) studies/stability.py
+
 lock:  ## renew environment.yml from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --exclude-newer "7 days" --universal --python-version 3.11 --fork-strategy fewest \
@@ -83,5 +101,5 @@ lock:  ## renew environment.yml from pyproject.toml
 	@echo "environment.yml is renewed: read the difference, then make setup test"
 
 clean:  ## remove what was made here; the environment and the data stay
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Byte stability of the committed notebooks, for another user elsewhere: `make stability`.
+
+Clones what is committed into another folder, and refreshes the clone's notebooks there with
+another user name, home and (as root, where `unshare` can) user id. A notebook that is then equal
+to the committed one is stable. One that is not, as on another processor, is refreshed once more
+and must not change again. Ends with exit code 1 if one does. Some minutes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mnist_nb.data import fetch
+
+PROJECT = Path(__file__).parents[1]
+USER = "an-other"
+UNSHARE = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
+
+
+def refresh(notebook: Path, variables: dict[str, str], prefix: list[str]) -> str:
+    """Refresh a notebook of the clone; what went wrong, in words, or nothing."""
+    command = [*prefix, sys.executable, "-m", "mnist_nb.cli", "refresh", str(notebook)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    return done.stderr.strip() if done.returncode else ""
+
+
+def check(notebook: Path, variables: dict[str, str], prefix: list[str]) -> bool:
+    """Say whether a notebook of the clone is stable."""
+    committed = notebook.read_bytes()
+    wrong = refresh(notebook, variables, prefix)
+    first = notebook.read_bytes()
+    if not wrong and first != committed:
+        wrong = refresh(notebook, variables, prefix)
+    if not wrong and notebook.read_bytes() != first:
+        wrong = "not stable: a second refresh changed it again"
+    same = "equal to the committed bytes"
+    if first != committed:
+        same = "refreshed twice with equal bytes, which are not the committed ones"
+    print(f"{notebook.name}: {wrong or same}", flush=True)
+    return not wrong
+
+
+def main() -> None:
+    """Check every committed notebook, two at a time."""
+    git = ["git", "-C", str(PROJECT)]
+    changed = subprocess.run([*git, "status", "--porcelain", "notebooks", "mnist_nb"],
+                             capture_output=True, text=True, check=True).stdout  # fmt: skip
+    if changed:
+        print(f"These changes are not committed, and not checked:\n{changed}", flush=True)
+    can = shutil.which("unshare") and not subprocess.run([*UNSHARE, "true"]).returncode
+    with tempfile.TemporaryDirectory() as folder:
+        clone, home = Path(folder, "änother folder"), Path(folder, "hôme")
+        home.mkdir()
+        subprocess.run(["git", "clone", "--quiet", PROJECT, clone], check=True)
+        variables = os.environ | {"USER": USER, "LOGNAME": USER, "HOME": str(home),
+                                  "PYTHONPATH": str(clone), "MNIST_NB_DATA": fetch()}  # fmt: skip
+        print(f"clone in {clone}, user {USER}, {'another' if can else 'the same'} user id")
+        with ThreadPoolExecutor(2) as pool:
+            notebooks = sorted((clone / "notebooks").glob("*.ipynb"))
+            checks = [pool.submit(check, n, variables, UNSHARE if can else []) for n in notebooks]
+            stable = [work.result() for work in checks]
+    print(f"{sum(stable)} of {len(stable)} notebooks are stable")
+    sys.exit(not all(stable))
+
+
+if __name__ == "__main__":
+    main()

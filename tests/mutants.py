@@ -1,0 +1,198 @@
+"""Make each mistake of mutants.yaml in a copy of the project, and see what catches it.
+
+`make mutants` makes all of them, and writes a report to build/mutants.md; `make mutants
+ARGS="figures 05_"` those whose file has one of these words in its name.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from tqdm import tqdm
+
+from mnist_nb.data import data_folder
+
+PROJECT = Path(__file__).parents[1]
+# the tests that look at a module first; then all the others
+FIRST = {
+    "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
+    "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks",
+    "records": "runs", "run": "runs",
+}  # fmt: skip
+
+
+class Mutant(NamedTuple):
+    """One mistake: where it is made, what it is, and perhaps why nothing need catch it."""
+
+    file: str
+    cell: str | None  # None: the file is no notebook
+    change: tuple | dict
+    excuse: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}, {self.cell}" if self.cell else self.file
+        if isinstance(self.change, dict):
+            return f"{where}: {self.change}"
+        old, new = (" ".join(part.split()) for part in self.change)
+        return f"{where}: {old} → {new or 'nothing'}"
+
+
+def catalogue() -> tuple[list[Mutant], list[Mutant]]:
+    """The quick ones, and the others."""
+    files = yaml.safe_load((PROJECT / "tests" / "mutants.yaml").read_text(encoding="utf-8"))
+    quick = files.pop("quick")
+    return list(_mutants(quick)), list(_mutants(files))
+
+
+def _mutants(files: dict) -> Iterator[Mutant]:
+    for file, mistakes in files.items():
+        cells = mistakes if isinstance(mistakes, dict) else {None: mistakes}
+        for cell, changes in cells.items():
+            for change in changes:
+                if isinstance(change, dict):
+                    yield Mutant(file, cell, change)
+                else:
+                    yield Mutant(file, cell, tuple(change[:2]), *change[2:])
+
+
+def _replaced(text: str, old: str, new: str, mutant: Mutant) -> str:
+    if old not in text:
+        raise ValueError(f"{mutant}: this does not stand there any more")
+    return text.replace(old, new, 1)
+
+
+def mutated(mutant: Mutant, text: str) -> str:
+    """The file's `text` with the mistake in it."""
+    if mutant.cell is None:
+        return _replaced(text, *mutant.change, mutant)
+    notebook = json.loads(text)
+    (cell,) = [c for c in notebook["cells"] if c["id"] == mutant.cell]
+    match mutant.change:
+        case {"strip": "outputs"}:
+            cell["outputs"] = []
+        case {"strip": "execution_count"}:
+            cell["execution_count"] = None
+        case {"output": [old, new]}:
+            stored = json.dumps(cell["outputs"], ensure_ascii=False)
+            cell["outputs"] = json.loads(_replaced(stored, old, new, mutant))
+        case old, new:
+            source = _replaced("".join(cell["source"]), old, new, mutant)
+            cell["source"] = source.splitlines(keepends=True)
+    return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the project as it stands, committed or not."""
+    listed = subprocess.run(
+        ["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    return folder
+
+
+def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
+    """Name and command of each thing that may catch it, the likeliest first."""
+    python, pytest = [sys.executable], [sys.executable, "-m", "pytest", "-q", "-x"]
+    yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
+    others = ["tests", "--deselect=tests/test_mutants.py"]
+    if mutant.cell:
+        yield "lint", [*python, "-m", "mnist_nb.cli", "lint", mutant.file]
+        yield "nbval", [*pytest, mutant.file]
+        yield "unit tests", [*pytest, *others]
+    else:
+        first = f"tests/test_{FIRST.get(Path(mutant.file).stem, 'learning')}.py"
+        yield "unit tests", [*pytest, first]
+        yield "unit tests", [*pytest, *others, f"--deselect={first}"]
+        yield "nbval", [*pytest, "notebooks"]
+
+
+def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
+    """What catches it in this copy of the project ("" if nothing does), and its last words."""
+    path = copy / mutant.file
+    before = path.read_text(encoding="utf-8")
+    here = {"PYTHONPATH": str(copy), "MNIST_NB_DATA": str(data_folder())}
+    try:
+        path.write_text(mutated(mutant, before), encoding="utf-8")
+        for name, command in detectors(mutant):
+            done = subprocess.run(
+                command, cwd=copy, env=os.environ | here, capture_output=True, text=True,
+                timeout=1800,
+            )  # fmt: skip
+            if done.returncode:
+                said = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+                return name, (said or (done.stdout + done.stderr).splitlines() or [""])[0]
+        return "", ""
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def caught(mutants: list[Mutant], workers: int) -> Iterator[tuple[Mutant, str, str]]:
+    """Each mutant with what caught it, as it becomes known."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
+        free = [copy_project(Path(folder, str(number))) for number in range(workers)]
+
+        def one(mutant: Mutant) -> tuple[Mutant, str, str]:
+            copy = free.pop()
+            try:
+                return mutant, *caught_by(mutant, copy)
+            finally:
+                free.append(copy)
+
+        for done in as_completed([pool.submit(one, mutant) for mutant in mutants]):
+            yield done.result()
+
+
+def report(rows: list[tuple[Mutant, str, str]]) -> str:
+    """The result in Markdown: counts by detector and kind of file, survivors one by one."""
+    counts = Counter((m.file.split("/")[0], name or "survived") for m, name, _ in rows)
+    columns = ["lint", "nbval", "unit tests", "survived"]
+    lines = ["| mistakes in | number | " + " | ".join(columns) + " |", "| --- " * 6 + "|"]
+    for where in ("notebooks", "mnist_nb"):
+        numbers = [counts[where, name] for name in columns]
+        lines.append(f"| `{where}` | {sum(numbers)} | {' | '.join(map(str, numbers))} |")
+    lines += ["", "Survivors:", ""]
+    for mutant, name, _ in rows:
+        if not name:
+            reason = f"cannot matter: {mutant.excuse}" if mutant.excuse else "**must be caught**"
+            lines.append(f"- `{mutant}`: {reason}")
+    return "\n".join(lines) + "\n"
+
+
+def main(wanted: list[str]) -> int:
+    """Try the catalogue; 1 if one survives that should not."""
+    quick, others = catalogue()
+    mutants = [m for m in quick + others if not wanted or any(w in m.file for w in wanted)]
+    build = PROJECT / "build"
+    build.mkdir(exist_ok=True)
+    rows = []
+    with (build / "mutants.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for row in tqdm(caught(mutants, os.cpu_count() or 1), total=len(mutants)):
+            rows.append(row)
+            writer.writerow(row)
+            file.flush()
+            if not row[1] and not row[0].excuse:
+                tqdm.write(f"survived: {row[0]}")
+    rows.sort(key=lambda row: mutants.index(row[0]))
+    text = report(rows)
+    (build / "mutants.md").write_text(text, encoding="utf-8")
+    print(text)
+    return any(not name and not mutant.excuse for mutant, name, _ in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
