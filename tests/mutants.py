@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[1]
 FIRST = {
     "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
     "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks",
-    "records": "runs", "run": "runs",
+    "records": "records", "run": "runs", "files": "faults",
 }  # fmt: skip
 
 
