@@ -168,7 +168,7 @@ def configurations() -> Iterator[Configuration]:
     for end in (0, -1):
         pair = [(name, admitted(name)[end]) for name in ("torch", "torchvision")]
         yield Configuration(", ".join(map(" ".join, pair)), python=sys.executable,
-                            packages=tuple(map("==".join, pair)))  # fmt: skip
+                            packages=tuple(map("===".join, pair)))  # fmt: skip
     for threads in (2, 4):
         yield Configuration(f"{threads} threads", threads=threads)
     yield Configuration("CUDA", missing=cuda())
