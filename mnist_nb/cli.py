@@ -10,6 +10,7 @@ import click
 from mnist_nb.data import DATASETS
 from mnist_nb.errors import Problem
 
+ASK_ABOVE = 100  # runs that a sweep starts without a question
 _PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
 
@@ -72,12 +73,67 @@ def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path)
 
 
 @main.command()
+@click.argument("notebook", type=_PATH, required=False)
+@click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
+              help="All combinations of these VALUES: 0.1,1 or 0:10.  [repeatable]")  # fmt: skip
+@click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
+              help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
+@click.option("-f", "--file", "file", type=_PATH,
+              help="A YAML file with grid, zip, runs, exclude, include, parameters.")  # fmt: skip
+@click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
+              help="Where the executed notebooks go; also s3://...")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS",
+              help="A Dask cluster, tcp://...  [default: a process per core, here]")  # fmt: skip
+@click.option("-y", "--yes", is_flag=True, help=f"Do not ask, even for over {ASK_ABOVE} runs.")
+def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
+    """Run NOTEBOOK (the walkthrough, if none is given) with many parameters.
+
+    Every run is checked before the first one starts. The same command again goes on where it
+    was stopped: what is finished is not run again.
+    """
+    from mnist_nb.runs import plans
+    from mnist_nb.runs import sweep as sweeps
+    from mnist_nb.runs.parameters import declared_parameters
+    from mnist_nb.runs.run import WALKTHROUGH, read_notebook
+
+    plan = plans.read_plan(file) if file else {}
+    for part, pairs in (("grid", grid), ("parameters", fixed)):
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise plans.SweepError(f"a name is given twice in {part}; give it once")
+        plan[part] = {**plan.get(part, {}), **dict(pairs)}
+    path = notebook or WALKTHROUGH
+    source = read_notebook(path)
+    runs = plans.planned(source, plans.expand(plan))
+    known = [sweeps.seconds_taken(sweeps.place_of(output, run, path.stem), run.key)
+             for run in runs]  # fmt: skip
+    left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
+    defaults = {n: d.default for n, d in (declared_parameters(source) or {}).items()}
+    seconds = sweeps.estimate(left, [s for s in known if s], defaults)
+    time = f", about {sweeps.duration(seconds)} on this machine" if seconds else ""
+    click.echo(f"{len(runs)} runs of {path.name} into {output}: "
+               f"{len(runs) - len(left)} finished before, {len(left)} to do{time}")  # fmt: skip
+    if len(left) > ASK_ABOVE and not yes:
+        click.confirm(f"Start {len(left)} runs?", abort=True)
+    outcomes = sweeps.sweep(source, path.stem, left, output, scheduler) if left else {}
+    wrong = [name for name, outcome in outcomes.items() if outcome.state != "finished"]
+    click.echo(f"{len(runs) - len(wrong)} of {len(runs)} runs are finished; "
+               f"mnist-nb results {output}")  # fmt: skip
+    if wrong:
+        raise plans.SweepError(f"{len(wrong)} failed: {', '.join(wrong)}; the same command "
+                               "tries them again")  # fmt: skip
+
+
+@main.command()
 @click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.option("--by", multiple=True, metavar="NAME",
+              help="A row per value of this parameter: mean, standard deviation and number "
+              "of its runs.  [repeatable]")  # fmt: skip
 @click.option("--json", "form", flag_value="json", help="All records, whole, as JSON.")
 @click.option("--csv", "form", flag_value="csv", help="One row per run, as CSV.")
-def results(paths: tuple[Path, ...], form: str | None) -> None:
+@click.option("--html", "form", flag_value="html", help="The table as HTML.")
+def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Read the records of runs back, from executed notebooks and folders of them."""
-    from mnist_nb.runs.records import notebooks_in, read_record, table
+    from mnist_nb.runs.records import grouped, notebooks_in, read_record, table
 
     found = []
     for path in notebooks_in(list(paths)):
@@ -87,16 +143,43 @@ def results(paths: tuple[Path, ...], form: str | None) -> None:
             click.echo(error, err=True)
     if not found:
         raise click.ClickException("no record of a run was found")
-    if form == "json":
+    if form == "json" and not by:
         click.echo(json.dumps(found, indent=1))
         return
-    frame = table(found)
+    frame, same = table(found), {}
+    names = list(dict.fromkeys(name for record in found for name in record["parameters"]))
+    if by:
+        frame = grouped(frame, list(by))
+    elif form != "csv":
+        same = {name: frame[name].iloc[0] for name in names
+                if len({repr(value) for value in frame[name]}) == 1}  # fmt: skip
+        frame = frame.drop(columns=list(same))
     if form == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
-        return
-    same = [c for c in found[0]["parameters"] if len({repr(value) for value in frame[c]}) == 1]
-    click.echo(frame.drop(columns=same).to_string(index=False, float_format="{:.4f}".format))
-    click.echo(f"\nthe same in all: {', '.join(f'{c}={frame[c].iloc[0]}' for c in same)}")
+    elif form == "json":
+        click.echo(frame.to_json(orient="records", indent=1, double_precision=15))
+    elif form == "html":
+        click.echo(frame.to_html(index=False))
+    else:
+        exact = {name: str for name in names if name in frame}
+        click.echo(frame.to_string(index=False, float_format="{:.4f}".format, formatters=exact))
+        if same:
+            said = ", ".join(f"{name}={value}" for name, value in same.items())
+            click.echo(f"\nthe same in all: {said}")
+
+
+@main.command()
+@click.argument("a", type=_PATH)
+@click.argument("b", type=_PATH)
+def compare(a: Path, b: Path) -> None:
+    """Say what differs between two runs: parameters, environment, and from which epoch."""
+    from mnist_nb.runs.records import differences, read_record
+
+    try:
+        found = differences(read_record(a), read_record(b))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(found))
 
 
 @main.command()

@@ -1,12 +1,16 @@
 """What several tests need: the real data, the command, the committed notebooks."""
 
+import contextlib
 import gzip
 import os
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from mnist_nb.data import fetch
@@ -57,3 +61,41 @@ def command(tmp_path):
         )  # fmt: skip
 
     return run
+
+
+def wait_until(holds, what: str) -> None:
+    """Wait for what takes a second; after two minutes it will never come."""
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Family:
+    """Processes that a test starts, and what they start in turn."""
+
+    def __init__(self, folder: Path, **environment):
+        self.folder, self.mark = folder, uuid.uuid4().hex
+        self.environment = os.environ | environment | {"MNIST_NB_TEST": self.mark}
+
+    def start(self, *command, **options) -> subprocess.Popen:
+        """Start Python with this command line, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=self.folder, text=True, start_new_session=True, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+        )  # fmt: skip
+
+    def alive(self) -> list[psutil.Process]:
+        """What lives of all that was started, kernels included."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("MNIST_NB_TEST") == self.mark:
+                    found.append(process)
+        return found
+
+    def end(self) -> None:
+        for process in self.alive():
+            with contextlib.suppress(psutil.Error):
+                process.kill()

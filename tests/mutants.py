@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[1]
 FIRST = {
     "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
     "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks",
-    "records": "records", "run": "runs", "files": "faults",
+    "records": "records", "run": "runs", "files": "faults", "plans": "sweep", "sweep": "sweep",
 }  # fmt: skip
 
 

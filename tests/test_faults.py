@@ -10,15 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
-import psutil
 import pytest
 from click.testing import CliRunner
-from conftest import PROJECT, SLICE, WALKTHROUGH, words
+from conftest import PROJECT, SLICE, WALKTHROUGH, Family, wait_until, words
 
 from mnist_nb import data
 from mnist_nb.cli import main
@@ -243,7 +241,7 @@ def test_a_notebook_in_a_locked_folder_stays_as_it_is_and_is_refreshed_later(tmp
 @pytest.fixture
 def project(tmp_path):
     """A small project under git, and a way to start a command in it and find what it started."""
-    folder, temporary, mark = tmp_path / "project", tmp_path / "temporary", uuid.uuid4().hex
+    folder, temporary = tmp_path / "project", tmp_path / "temporary"
     folder.mkdir()
     temporary.mkdir()
     shutil.copy(PROJECT / ".gitignore", folder)
@@ -256,22 +254,10 @@ def project(tmp_path):
             ["git", *author, *arguments], cwd=folder, capture_output=True, text=True, check=True
         ).stdout
 
-    def start(*arguments, python=THE_COMMAND, **options) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, *python, *map(str, arguments)],
-            cwd=folder, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | {"MNIST_NB_TEST": mark, "TMPDIR": str(temporary)}, **options,
-        )  # fmt: skip
+    family = Family(folder, TMPDIR=str(temporary))
 
-    def alive() -> list[psutil.Process]:
-        """What lives of all that was started, kernels included."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("MNIST_NB_TEST") == mark:
-                    found.append(process)
-        return found
+    def start(*arguments, python=THE_COMMAND, **options) -> subprocess.Popen:
+        return family.start(*python, *arguments, **options)
 
     git("init", "--quiet")
     git("add", ".")
@@ -281,20 +267,11 @@ def project(tmp_path):
         notebook=folder / "n.ipynb",
         before=before,
         start=start,
-        alive=alive,
+        alive=family.alive,
         status=lambda: git("status", "--porcelain"),
         restore=lambda: git("checkout", "--quiet", "."),
     )
-    for process in alive():
-        process.kill()
-
-
-def wait_until(holds, what: str) -> None:
-    """Wait for what takes a second; after two minutes it will never come."""
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+    family.end()
 
 
 def nothing_is_wrong(project) -> None:
@@ -368,7 +345,7 @@ def test_a_kernel_killed_at_any_moment_ends_it_with_one_sentence(project, comman
 
 @pytest.mark.parametrize("command", ["run", "refresh"])
 def test_ctrl_c_ends_with_one_sentence_that_says_what_is_kept(project, command):
-    source = "import time\nopen('begun', 'w').close()\nprint('so far', flush=True)\ntime.sleep(99)"
+    source = "import time\nprint('so far', flush=True)\nopen('begun', 'w').close()\ntime.sleep(99)"
     before = committed(project.notebook, source)
     child = project.start(
         command,
@@ -376,6 +353,8 @@ def test_ctrl_c_ends_with_one_sentence_that_says_what_is_kept(project, command):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_until((project.folder / "begun").exists, "the cell is executed")
+    if command == "run":
+        assert child.stdout.readline() == "so far\n", "what it printed has arrived"
     os.killpg(child.pid, signal.SIGINT)
     _, stderr = child.communicate()
     assert child.returncode != 0 and stderr.count("\n") == 1 and "interrupted; " in stderr

@@ -40,6 +40,14 @@ def test_the_executed_notebook_is_the_record_and_says_on_what_machine(slice_run,
     assert machine["num_threads"] == 1 and len(machine["data_sha256"]) == 4
 
 
+def test_the_recorded_accuracy_counts_right_answers_of_all_validation_images(slice_run, command):
+    _, path = slice_run
+    (record,) = json.loads(command("results", path, "--json").stdout)
+    for row in record["history"]:
+        right = row["val_accuracy"] * int(SLICE["val_size"])
+        assert right == pytest.approx(round(right), abs=1e-9)
+
+
 def test_results_are_a_table_and_csv_and_name_what_is_no_record(slice_run, command, tmp_path):
     _, path = slice_run
     (tmp_path / "cut.ipynb").write_text(path.read_text()[:999])

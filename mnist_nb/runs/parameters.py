@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -143,12 +144,32 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
     return found
 
 
+def names_read(notebook) -> set[str]:
+    """The names that the code cells after the one tagged `parameters` read.
+
+    Papermill puts the given values behind that cell, so what it computes itself is not
+    changed by them.
+    """
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    tagged = ["parameters" in cell.metadata.get("tags", []) for cell in code]
+    found = set()
+    for cell in code[tagged.index(True) + 1 :]:
+        try:
+            nodes = ast.walk(ast.parse(cell.source))
+        except SyntaxError:  # IPython's own language: whatever it names
+            found |= set(re.findall(r"[^\W\d]\w*", cell.source))
+            continue
+        found |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return found
+
+
 def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
     """The `given` words as values of the types that `notebook` declares.
 
     Raises:
         ParameterError: a name that the notebook does not have, or a word that
-            is not of its type, or a value that the notebook itself would refuse.
+            is not of its type, or a value that the notebook itself would refuse,
+            or a name that no cell reads.
     """
     declared = declared_parameters(notebook)
     if declared is None and given:
@@ -160,6 +181,13 @@ def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(declared)}"
             raise ParameterError(f"{name!r} is not a parameter of this notebook; {hint}")
         values[name] = _value(name, word, declared[name])
+    read = names_read(notebook) if given else set()
+    for name in given:
+        if name not in read:
+            raise ParameterError(
+                f"{name!r} is given, but no cell of this notebook reads it, so it would change "
+                "nothing; leave it out"
+            )
     if any("check_parameters" in c.source for c in notebook.cells if c.cell_type == "code"):
         check_parameters({n: d.default for n, d in declared.items()} | values)
     return values

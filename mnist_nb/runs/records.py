@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mnist_nb.errors import ParameterError
+
 MIME = "application/vnd.mnist-nb.run+json"
 SCHEMA = 1
 _NUMBERS = ("train_loss", "val_loss", "val_accuracy")
@@ -90,4 +92,52 @@ def table(records: list[dict]):
         seconds = record["machine"].get("wall_time_s")
         row = {"run": record["file"], **record["parameters"], **numbers, "wall_time_s": seconds}
         rows.append(row)
-    return pandas.DataFrame(rows)
+    frame = pandas.DataFrame(rows)
+    numbers = [*_NUMBERS, "wall_time_s"]
+    return frame.astype(dict.fromkeys(numbers, float))  # what is not a number is nan
+
+
+def grouped(frame, by: list[str]):
+    """`table`'s frame, a row per value of the parameters `by`: runs, mean and standard deviation.
+
+    Raises:
+        ParameterError: no run has a parameter of that name.
+    """
+    for name in by:
+        if name not in frame:
+            raise ParameterError(f"{name!r} is not in these records; they have "
+                                 f"{', '.join(frame.columns)}")  # fmt: skip
+    groups = frame.groupby(by, dropna=False)
+    columns = {"runs": groups.size()}
+    for name in (*_NUMBERS, "wall_time_s"):
+        numbers = groups[name]
+        columns |= {f"{name}_mean": numbers.mean(), f"{name}_std": numbers.std()}
+    return type(frame)(columns).reset_index()
+
+
+def differences(a: dict, b: dict) -> list[str]:
+    """What differs between two records, a line each; the last one is about the numbers."""
+    lines = []
+    for part in ("parameters", "machine"):
+        flat = [dict(_flat(record[part])) for record in (a, b)]
+        for name in sorted(flat[0].keys() | flat[1].keys()):
+            here, there = (values.get(name, "nothing") for values in flat)
+            if here != there:
+                lines.append(f"{part}: {name}: {here} | {there}")
+    for one, other in zip(a["history"], b["history"], strict=False):
+        parted = [f"{key} {one[key]} | {other[key]}" for key in _NUMBERS if one[key] != other[key]]
+        if parted:
+            return [*lines, f"the numbers part in epoch {one['epoch']}: {'; '.join(parted)}"]
+    lengths = [len(record["history"]) for record in (a, b)]
+    shared = f"the numbers are equal, to the last bit, in {min(lengths)} epochs"
+    more = f"; one has {lengths[0]} epochs, the other {lengths[1]}"
+    return [*lines, shared + more * (lengths[0] != lengths[1])]
+
+
+def _flat(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"versions": {"torch": 1}}` as `versions.torch`, 1."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        elif name not in ("wall_time_s", "sweep_key"):
+            yield f"{above}{name}", value

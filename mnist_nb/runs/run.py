@@ -5,7 +5,6 @@ import itertools
 import logging
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from mnist_nb import data
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.runs.parameters import read_values
+from mnist_nb.runs.plans import name_of
 from mnist_nb.runs.records import read_record
 
 PROJECT = Path(__file__).parents[2]
@@ -45,8 +45,8 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             notebook so far is kept, its path in the sentence).
         KeyboardInterrupt: the notebook so far is kept here too, and its path said.
     """
-    values = read_values(_read(notebook), given)
-    name = _name(notebook.stem, values)
+    values = read_values(read_notebook(notebook), given)
+    name = ".".join(filter(None, [notebook.stem, name_of(values)]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as room:  # ask before the work, not after it
@@ -56,7 +56,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         raise _no_place(folder, error) from error
     started = time.monotonic()
     try:
-        _execute(notebook, unfinished, values, quiet)
+        execute(notebook, unfinished, values, quiet)
     except RunError as error:
         kept = _keep_so_far(unfinished, folder, f"{name}.failed")
         raise RunError(f"{error}; {kept}") from error
@@ -64,7 +64,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         kept = _keep_so_far(unfinished, folder, f"{name}.interrupted")
         raise KeyboardInterrupt(f"the run was interrupted; {kept}") from None
     try:
-        _note_machine(unfinished, time.monotonic() - started)
+        note_machine(unfinished, time.monotonic() - started)
     except Exception as error:  # the run is done, and what it shows is true
         reason = " ".join(str(error).split())
         log.warning("the machine could not be noted in the executed notebook (%s)", reason)
@@ -78,7 +78,8 @@ def _no_place(folder: Path, error: OSError, but: str = "") -> RunError:
     )
 
 
-def _read(notebook: Path):
+def read_notebook(notebook: Path):
+    """The notebook in a file; a RunError if there is none that can be read."""
     if not notebook.is_file():
         raise RunError(f"there is no notebook {notebook}; give the path of an .ipynb file")
     try:
@@ -87,7 +88,8 @@ def _read(notebook: Path):
         raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
 
 
-def _execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool) -> None:
+def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
+    """Run `notebook` through papermill, with `more` of its arguments; RunError if it fails."""
     import papermill  # slow to import, so only when a run starts
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
@@ -95,7 +97,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool) 
         papermill.execute_notebook(
             notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
             stdout_file=None if quiet else sys.stdout, extra_arguments=["--log-level=CRITICAL"],
-            coalesce_streams=True, store_widget_state=False,
+            coalesce_streams=True, store_widget_state=False, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -104,13 +106,6 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool) 
         raise RunError(f"no answer from the kernel: {error}") from error
     except OSError as error:
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
-
-
-def _name(stem: str, values: Mapping[str, Any]) -> str:
-    """A file name that says the parameters."""
-    said = ",".join(f"{key}={value}" for key, value in values.items())
-    said = re.sub(r"[^-\w.=,+]", "_", said)[:120]
-    return f"{stem}.{said}" if said else stem
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
@@ -130,7 +125,7 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
 def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
     """Keep what there is of a run that ended early; say where."""
     try:
-        _read(unfinished)
+        read_notebook(unfinished)
     except RunError:  # it had hardly begun
         shutil.rmtree(unfinished.parent, ignore_errors=True)
         return "nothing of it is kept"
@@ -140,8 +135,8 @@ def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
         return str(error)
 
 
-def _note_machine(path: Path, wall_time: float) -> None:
-    """Write what differs from machine to machine into the notebook's metadata."""
+def note_machine(path: Path, wall_time: float, **more: str) -> None:
+    """Write what differs from machine to machine into the notebook's metadata, and `more`."""
     try:
         parameters = read_record(path)["parameters"]
     except ValueError:
@@ -161,6 +156,7 @@ def _note_machine(path: Path, wall_time: float) -> None:
         if "dataset" in parameters
         else {},
         "wall_time_s": round(wall_time, 3),
+        **more,
     }
     write_whole(path, nbformat.writes(notebook).encode())
 

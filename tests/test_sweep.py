@@ -1,0 +1,371 @@
+"""Many runs: planned, refused, killed, continued, read back."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
+
+from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
+from mnist_nb.runs.records import read_record
+from mnist_nb.runs.sweep import estimate
+
+# Notes in `log` that it begins; a run of half a second that fails where x is 13.
+PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
+SOURCE = """import os, time
+if log:
+    with open(log, "a") as file:
+        file.write(f"{x}\\n")
+time.sleep(0.5)
+print(x * lr / (x - 13))"""
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    return small_notebook(tmp_path / "n.ipynb", SOURCE, parameters=PARAMETERS)
+
+
+def results_in(folder: Path) -> dict[str, bytes]:
+    """Path below `folder` -> content, of what a sweep has finished."""
+    found = sorted(folder.rglob("n.ipynb"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+# --- plans
+
+
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        ("0.1,1, 2", ["0.1", "1", "2"]),
+        ("0:4", ["0", "1", "2", "3"]),
+        ("0:10:5", ["0", "5"]),
+        ("a", ["a"]),
+        ("3:3", []),
+        (",", []),
+    ],
+)
+def test_values_are_lists_or_ranges(said, values):
+    assert values_of(said) == values
+
+
+def test_a_plan_has_grids_zipped_lists_runs_exceptions_and_additions(tmp_path):
+    (tmp_path / "sweep.yaml").write_text("""
+parameters: {epochs: 2}
+grid: {lr: [0.1, 1e-3], seed: "1:3"}
+zip:
+  hidden: [8, 16]
+  dropout: [0, 0.5]
+runs:
+  - {seed: 7, data_dir: null}
+exclude:
+  - {lr: 0.1, hidden: 16}
+include:
+  - {lr: 0.1, hidden: 16, epochs: 3}
+""")
+    rows = expand(read_plan(tmp_path / "sweep.yaml"))
+    pairs = [("8", "0"), ("16", "0.5")]
+    expected = [
+        {"lr": lr, "seed": seed, "hidden": hidden, "dropout": dropout, "epochs": "2"}
+        for lr in ("0.1", "1e-3")
+        for seed in ("1", "2")
+        for hidden, dropout in pairs
+        if (lr, hidden) != ("0.1", "16")
+    ]
+    assert rows == [
+        *expected,
+        {"seed": "7", "data_dir": "None", "epochs": "2"},
+        {"lr": "0.1", "hidden": "16", "epochs": "3"},
+    ]
+    assert planned(nbformat.read(WALKTHROUGH, as_version=4), rows)
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        ({"grid": {"lr": []}}, "lr has the values"),
+        ({"grid": {"lr": "5:5"}}, "at least one"),
+        ({"grid": {"lr": ["1"]}, "parameters": {"lr": "1"}}, "'lr' is given twice"),
+        ({"grid": {"lr": ["1"]}, "zip": {"lr": ["1"]}}, "'lr' is given twice"),
+        ({"zip": {"lr": ["1"], "seed": ["1", "2"]}}, "lists of one length"),
+        ({"grid": {"lr": ["1"]}, "exclude": [{"lr": "1"}]}, "no run is left"),
+    ],
+)
+def test_a_plan_that_says_nothing_clear_is_refused_in_a_sentence(plan, says):
+    with pytest.raises(SweepError, match=says):
+        expand(plan)
+
+
+def test_names_of_runs_say_their_parameters_and_never_collide(notebook):
+    read = nbformat.read(notebook, as_version=4)
+    rows = [{"x": "1", "log": "a/b"}, {"x": "1", "log": "a_b"}, {"x": "1", "log": "c" * 200}]
+    names = [run.name for run in planned(read, [*rows, {"x": "2", "lr": "0.5"}, {}])]
+    assert names[-2:] == ["x=2,lr=0.5", "defaults"]
+    assert len(set(names)) == 5 and max(map(len, names)) < 140
+    assert all(re.fullmatch(r"[-\w.=,+]+", name) for name in names)
+
+
+def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook):
+    read = nbformat.read(WALKTHROUGH, as_version=4)
+    one, two = (planned(read, [{"epochs": n}])[:1] for n in ("1", "20"))
+    defaults = {"epochs": 5, "train_size": 55_000, "batch_size": 32}
+    assert estimate(one, [], defaults) < estimate(two, [], defaults)
+    assert estimate(one * 4, [10.0, 20.0], {}) == 2 * estimate(one * 2, [10.0, 20.0], {})
+    assert estimate(planned(nbformat.read(notebook, as_version=4), [{}]), [], {"x": 1}) is None
+
+
+# --- refused before anything runs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-g", "epocs", "1,2"], "did you mean 'epochs'?"),
+        (["-g", "lr", "0.1,fast"], "lr is 'fast'; it takes a number"),
+        (["-g", "epochs", "1,1.5"], "epochs is '1.5'; it takes a whole number"),
+        (["-g", "lr", "0.1,-1"], "lr is -1.0; it takes a number greater than 0"),
+        (["-g", "lr", ","], "lr has the values ','; it takes at least one"),
+        (["-g", "lr", "0.1,1e-1"], "lr=0.1 is there twice"),
+        (["-g", "lr", "0.1", "-g", "lr", "1"], "a name is given twice in grid"),
+        (["-g", "lr", "0.1", "-p", "lr", "1"], "'lr' is given twice"),
+        (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
+        (["n.ipynb", "-g", "unread", "1,2"], "no cell of this notebook reads it"),
+        (["n.ipynb", "-p", "unread", "1"], "no cell of this notebook reads it"),
+        (["-f", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["-f", "odd.yaml"], "odd.yaml is no sweep: it takes the parts parameters, grid"),
+        (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
+        (["-g", "lr", "1", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
+        (["-g", "seed", "0:101"], "Aborted"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_refused_before_anything_runs(
+    command, notebook, tmp_path, arguments, says
+):
+    (tmp_path / "odd.yaml").write_text("gird: {lr: [1]}")
+    (tmp_path / "list.yaml").write_text("grid: [lr]")
+    done = command("sweep", *arguments, "-o", "out")
+    assert done.returncode != 0 and says in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("out/*/*"))
+
+
+def test_a_single_run_refuses_a_name_that_is_never_read_too(command, notebook):
+    done = command("run", notebook, "-p", "unread", "1")
+    assert done.returncode != 0 and "no cell of this notebook reads it" in done.stderr
+
+
+# --- run, continued
+
+
+def test_a_sweep_leaves_a_notebook_per_run_and_the_same_command_runs_none_again(
+    command, notebook, tmp_path
+):
+    sweep = ("sweep", "n.ipynb", "-g", "x", "0:3", "-g", "lr", "0.5,1", "-o", "out")
+    done = command(*sweep)
+    assert done.returncode == 0, done.stderr
+    assert "6 runs of n.ipynb into out: 0 finished before, 6 to do" in done.stdout
+    assert len(re.findall(r"^\d/6 x=.*: finished, .* s; 0 failed, ", done.stdout, re.M)) == 6
+    before = results_in(tmp_path / "out")
+    assert sorted(before) == [f"x={x},lr={lr}/n.ipynb" for x in range(3) for lr in (0.5, 1.0)]
+    again = command(*sweep)
+    assert "6 finished before, 0 to do" in again.stdout and again.returncode == 0
+    more = command(*sweep[:3], "x", "0:4", *sweep[5:])
+    assert "6 finished before, 2 to do, about" in more.stdout
+    after = results_in(tmp_path / "out")
+    assert len(after) == 8 and before.items() <= after.items()
+
+
+def test_a_changed_notebook_is_run_again_and_a_changed_text_is_not(command, notebook, tmp_path):
+    sweep = ("sweep", "n.ipynb", "-g", "x", "1,2", "-o", "out")
+    assert command(*sweep).returncode == 0
+    changed = nbformat.read(notebook, as_version=4)
+    changed.cells.append(nbformat.v4.new_markdown_cell("Text."))
+    nbformat.write(changed, notebook)
+    assert "2 finished before" in command(*sweep).stdout
+    changed.cells.append(nbformat.v4.new_code_cell("print('changed')"))
+    nbformat.write(changed, notebook)
+    assert "0 finished before, 2 to do" in command(*sweep).stdout
+    assert all(b"changed" in content for content in results_in(tmp_path / "out").values())
+
+
+def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
+    command, notebook, tmp_path
+):
+    done = command("sweep", "n.ipynb", "-g", "x", "12:15", "-o", "out")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "2 of 3 runs are finished" in done.stdout
+    assert "1 failed: x=13; the same command tries them again" in done.stderr
+    assert "failed: ZeroDivisionError" in done.stdout + done.stderr
+    assert (tmp_path / "out" / "x=13" / "n.failed.ipynb").is_file()
+    assert sorted(results_in(tmp_path / "out")) == ["x=12/n.ipynb", "x=14/n.ipynb"]
+
+
+def test_two_sweeps_do_not_work_in_one_folder(start, notebook, tmp_path):
+    first = start("sweep", "n.ipynb", "-g", "x", "20:28", "-o", "out")
+    first.stdout.readline()
+    wait_until(lambda: (tmp_path / "out" / ".sweep.lock").exists(), "the first has begun")
+    second = start("sweep", "n.ipynb", "-g", "x", "20:28", "-o", "out")
+    _, stderr = second.communicate()
+    assert second.returncode != 0 and "another sweep is at work in" in stderr
+    first.communicate()
+    assert first.returncode == 0
+
+
+# --- killed
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A way to start a module's command, and to find all that it started."""
+    family = Family(tmp_path)
+
+    def start(*arguments, module="mnist_nb.cli") -> subprocess.Popen:
+        # some shells start what runs in the background deaf to Ctrl-C
+        hear = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+        return family.start("-m", module, *arguments, preexec_fn=hear)
+
+    start.alive = family.alive
+    yield start
+    family.end()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(start, notebook, tmp_path, how):
+    sweep = ("sweep", "n.ipynb", "-g", "x", "20:32", "-p", "log", "log", "-o", "out")
+    first = start(*sweep)
+    wait_until(lambda: len(results_in(tmp_path / "out")) >= 4, "some are finished")
+    (os.kill if how == signal.SIGKILL else os.killpg)(first.pid, how)
+    _, stderr = first.communicate()
+    if how == signal.SIGINT:
+        assert first.returncode != 0 and stderr.count("Error: ") == 1, stderr
+        assert "interrupted; " in stderr and "the same command goes on" in stderr, stderr
+        assert "Traceback" not in stderr, stderr
+    wait_until(lambda: not start.alive(), "workers and kernels have gone too")
+    half = results_in(tmp_path / "out")
+    assert 4 <= len(half) < 12 and not list((tmp_path / "out").rglob("*.failed.ipynb"))
+    second = start(*sweep)
+    stdout, stderr = second.communicate()
+    assert second.returncode == 0, stderr
+    assert f"{len(half)} finished before, {12 - len(half)} to do" in stdout
+    whole = results_in(tmp_path / "out")
+    assert len(whole) == 12 and half.items() <= whole.items()
+    begun = (tmp_path / "log").read_text().split()
+    assert all(begun.count(name.split(",")[0][2:]) == 1 for name in half), "run only once"
+    for name, content in whole.items():
+        x = int(name.split(",")[0][2:])
+        assert str(x * 0.1 / (x - 13)) in content.decode()
+
+
+def test_a_cluster_started_by_hand_does_the_runs_of_a_worker_that_is_killed(
+    start, notebook, tmp_path
+):
+    port = 20_000 + os.getpid() % 20_000
+    address = f"tcp://127.0.0.1:{port}"
+    start(
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--no-dashboard",
+        module="distributed.cli.dask_scheduler",
+    )
+    worker = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1", address)
+    workers = [start(*worker, module="distributed.cli.dask_worker") for _ in range(2)]
+    sweep = start("sweep", "n.ipynb", "-g", "x", "20:32", "-p", "log", "log", "-o", "out",
+                  "--scheduler", address)  # fmt: skip
+    wait_until(lambda: len(results_in(tmp_path / "out")) >= 3, "some are finished")
+    workers[0].kill()
+    stdout, stderr = sweep.communicate()
+    assert sweep.returncode == 0, stderr
+    assert "12 of 12 runs are finished" in stdout
+    assert len(results_in(tmp_path / "out")) == 12
+    begun = (tmp_path / "log").read_text().split()
+    assert set(begun) == {str(x) for x in range(20, 32)}
+    assert len(begun) <= 14, "only what the killed worker was doing is done again"
+
+
+# --- read back
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """The walkthrough on a slice, four runs by a file, and two of them as single runs."""
+    folder = tmp_path_factory.mktemp("swept")
+    plan = {"parameters": SLICE, "grid": {"lr": ["0.1", "0.2"], "seed": "0:2"}}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(plan))
+    call = [sys.executable, "-m", "mnist_nb.cli"]
+    for arguments in (
+        ["sweep", "-f", "sweep.yaml", "-o", "out"],
+        ["run", *words(SLICE | {"lr": 0.1, "seed": 0}), "-o", "single"],
+        ["run", *words(SLICE | {"lr": 0.2, "seed": 1}), "-o", "single"],
+    ):
+        subprocess.run([*call, *arguments], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def table(command, *arguments) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(command("results", *arguments, "--csv").stdout)))
+
+
+def test_the_table_of_a_sweep_is_that_of_the_single_runs_to_the_last_bit(swept, command):
+    numbers = ("train_loss", "val_loss", "val_accuracy")
+    rows = {(row["lr"], row["seed"]): row for row in table(command, swept / "out")}
+    assert len(rows) == 4
+    for path in sorted((swept / "single").iterdir()):
+        record = read_record(path)
+        row = rows[str(record["parameters"]["lr"]), str(record["parameters"]["seed"])]
+        last = record["history"][-1]
+        assert [float(row[key]) for key in numbers] == [last[key] for key in numbers]
+
+
+def test_results_show_what_varies_and_group_over_the_rest(swept, command):
+    shown = command("results", swept / "out").stdout
+    header = shown.splitlines()[0].split()
+    assert header[:3] == ["run", "lr", "seed"] and "train_loss" in header
+    assert "the same in all: " in shown and "epochs=2" in shown
+    rows = table(command, swept / "out")
+    grouped = table(command, swept / "out", "--by", "lr")
+    assert [(row["lr"], row["runs"]) for row in grouped] == [("0.1", "2"), ("0.2", "2")]
+    a, b = (float(row["val_loss"]) for row in rows if row["lr"] == "0.1")
+    assert float(grouped[0]["val_loss_mean"]) == pytest.approx((a + b) / 2)
+    assert float(grouped[0]["val_loss_std"]) == pytest.approx(abs(a - b) / 2**0.5)
+    assert "<table" in command("results", swept / "out", "--html").stdout
+    assert len(json.loads(command("results", swept / "out", "--by", "lr", "--json").stdout)) == 2
+    assert "'width' is not in these records" in command("results", swept, "--by", "width").stderr
+
+
+def test_compare_says_what_differs_and_where_the_numbers_part(swept, command):
+    single = sorted((swept / "single").iterdir())
+    same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
+    done = command("compare", same, single[0])
+    assert done.stdout == "the numbers are equal, to the last bit, in 2 epochs\n", done.stdout
+    lines = command("compare", *single).stdout.splitlines()
+    assert lines[:2] == ["parameters: lr: 0.1 | 0.2", "parameters: seed: 0 | 1"]
+    assert lines[-1].startswith("the numbers part in epoch 1: train_loss ")
+    done = command("compare", single[0], "nowhere.ipynb")
+    assert done.returncode != 0 and done.stderr == "Error: nowhere.ipynb: is not a file\n"
+
+
+def test_papermills_own_files_of_parameters_work(swept, tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"epochs": 2, "train_size": 640}))
+    papermill = [sys.executable, "-m", "papermill", WALKTHROUGH, "out.ipynb", "-f", "params.yaml"]
+    subprocess.run([*papermill, "-y", "{val_size: 160, lr: 0.1, seed: 0}"], cwd=tmp_path,
+                   check=True, capture_output=True)  # fmt: skip
+    same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
+    assert read_record(tmp_path / "out.ipynb")["history"] == read_record(same)["history"]
+
+
+def test_the_readme_names_the_commands():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    for word in ("mnist-nb sweep", "mnist-nb compare", "--scheduler", "--by"):
+        assert word in readme
