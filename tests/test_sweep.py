@@ -17,7 +17,7 @@ from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_u
 
 from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
 from mnist_nb.runs.records import read_record
-from mnist_nb.runs.sweep import estimate
+from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
 PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
@@ -369,3 +369,25 @@ def test_the_readme_names_the_commands():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     for word in ("mnist-nb sweep", "mnist-nb compare", "--scheduler", "--by"):
         assert word in readme
+
+
+# --- from inside
+
+
+def test_nobody_without_its_keys_can_give_the_local_cluster_work():
+    with cluster(None) as client:
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        assert client.submit(abs, -1).result() == 1
+        for stranger in (address, address.replace("tls", "tcp")):
+            with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(stranger):
+                pass
+
+
+def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_path):
+    (run,) = planned(nbformat.read(notebook, as_version=4), [{"log": str(tmp_path / "log")}])
+    place = place_of(str(tmp_path / "out"), run, "n")
+    outcomes = [do_run(notebook.read_text(), "n", run, place, str(tmp_path)) for _ in range(2)]
+    assert outcomes[0].state == "finished" and Path(place).is_file()
+    assert outcomes[1].seconds == pytest.approx(outcomes[0].seconds, abs=0.001)
+    assert (tmp_path / "log").read_text() == "1\n"

@@ -129,7 +129,7 @@ def cluster(scheduler: str | None) -> Iterator:
     if scheduler:
         try:
             client = Client(scheduler, timeout="10s")
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, TypeError, ImportError) as error:
             raise SweepError(f"no Dask scheduler answers at {scheduler} ({error})") from error
         with client:
             yield client
