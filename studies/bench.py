@@ -4,7 +4,9 @@ Times are measured here and never asserted. Machines differ and are shared, so
 the ratios are what to quote. Writes build/bench.json and build/bench_*.png.
 """
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -14,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
@@ -23,8 +26,10 @@ from mnist_nb.data import fetch
 from mnist_nb.ensemble import Member, train_ensemble
 from mnist_nb.loading import Preloaded, whole_batch
 from mnist_nb.model import build_model
+from mnist_nb.runs.plans import planned
 from mnist_nb.runs.records import read_record
-from mnist_nb.runs.run import WALKTHROUGH, run
+from mnist_nb.runs.run import WALKTHROUGH, read_notebook, run
+from mnist_nb.runs.sweep import sweep
 from mnist_nb.training import train_epoch
 
 BUILD = Path(__file__).parents[1] / "build"
@@ -142,6 +147,24 @@ def walkthrough() -> dict[str, float]:
     return times
 
 
+def sweeps() -> dict[str, float]:
+    """24 runs at once: what one takes with next to nothing to train, how busy the cores are."""
+    found = {}
+    notebook = read_notebook(WALKTHROUGH)
+    for name, more in (("32 images", {"train_size": "32", "val_size": "1"}), ("an epoch", {})):
+        runs = planned(notebook, [{"epochs": "1", "seed": str(n)} | more for n in range(24)])
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            before, started = psutil.cpu_times(), time.perf_counter()
+            outcomes = sweep(notebook, WALKTHROUGH.stem, runs, folder)
+            took, after = time.perf_counter() - started, psutil.cpu_times()
+        busy = sum(getattr(after, t) - getattr(before, t) for t in ("user", "nice", "system"))
+        each = sum(outcome.seconds for outcome in outcomes.values()) / len(outcomes)
+        found[f"sweep of 24 runs, {name}: seconds a run"] = each
+        found[f"sweep of 24 runs, {name}: seconds in all"] = took
+        found[f"sweep of 24 runs, {name}: % of the cores' time"] = 100 * busy / CORES / took
+    return found
+
+
 def growth(images: Preloaded) -> None:
     """How time grows with models, epochs and images: a figure each."""
     models, epochs, counts = (1, 8, 16, 32, 64), (1, 2, 3, 4), (6_875, 13_750, 27_500, 55_000)
@@ -191,9 +214,9 @@ def main() -> None:
     for label, value in times.items():
         print(f"{label:48}{value:9.3f}{times['literal path'] / value:16.1f}")
     growth(images)
-    whole = walkthrough()
+    whole = walkthrough() | sweeps()
     for label, value in whole.items():
-        print(f"{label:48}{value:9.1f}")
+        print(f"{label:58}{value:9.1f}")
     around = whole["walkthrough, 32 images: kernel, imports, data"]
     quick, slow = (whole[f"walkthrough, 5 epochs, {n}"] for n in ("preload", "literal path"))
     print(f"literal / preload, whole notebook {slow / quick:.1f}, "

@@ -1,11 +1,15 @@
 """The command `mnist-nb run`, and what it leaves behind."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, words
+from torchvision import datasets
+
+from mnist_nb.data import LOCAL_FOLDERS
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +138,18 @@ def test_make_lists_every_target_with_a_line_each():
     (phony,) = [line for line in makefile.splitlines() if line.startswith(".PHONY:")]
     for target in phony.split()[1:]:
         assert f"  make {target} " in done.stdout
+
+
+def test_fashion_mnist_is_named_in_its_own_words_and_nothing_is_called_a_digit(command, tmp_path):
+    if not LOCAL_FOLDERS["FashionMNIST"][0].is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    done = command("run", *words(SLICE | {"dataset": "FashionMNIST", "data_dir": tmp_path}))
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "runs").iterdir()
+    cells = json.loads(path.read_text())["cells"]
+    (shown,) = [c["outputs"][0]["data"]["text/plain"] for c in cells if c["id"] == "data-one"]
+    assert any(name in "".join(shown) for name in datasets.FashionMNIST.classes)
+    for cell in cells[1:]:  # the first one says what the source was about
+        # a number may have digits
+        text = re.sub("last digits", "", json.dumps([cell["source"], cell.get("outputs")]))
+        assert not re.search(r"\bdigit", text), cell["id"]
