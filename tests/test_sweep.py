@@ -145,6 +145,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
         (["-g", "lr", "1", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
         (["-g", "seed", "0:101"], "Aborted"),
+        (["-g", "lr", "1", "-o", "n.ipynb/out"], "cannot be written (Not a directory)"),
     ],
     ids=str,
 )
@@ -153,7 +154,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(
 ):
     (tmp_path / "odd.yaml").write_text("gird: {lr: [1]}")
     (tmp_path / "list.yaml").write_text("grid: [lr]")
-    done = command("sweep", *arguments, "-o", "out")
+    done = command("sweep", "-o", "out", *arguments)
     assert done.returncode != 0 and says in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("out/*/*"))

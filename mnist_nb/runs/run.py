@@ -53,7 +53,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             room.write(notebook.read_bytes())
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
-        raise _no_place(folder, error) from error
+        raise no_place(folder, error) from error
     started = time.monotonic()
     try:
         execute(notebook, unfinished, values, quiet)
@@ -71,7 +71,8 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     return _keep(unfinished, folder, name)
 
 
-def _no_place(folder: Path, error: OSError, but: str = "") -> RunError:
+def no_place(folder: Path | str, error: OSError, but: str = "") -> RunError:
+    """The error for an output folder that cannot be written."""
     return RunError(
         f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
         "choose another with -o"
@@ -117,7 +118,7 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise _no_place(folder, error, f", so the result stays in {unfinished}") from error
+            raise no_place(folder, error, f", so the result stays in {unfinished}") from error
         shutil.rmtree(unfinished.parent)
         return path
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mnist_nb.files import write_whole
 from mnist_nb.runs.plans import Run, SweepError
-from mnist_nb.runs.run import RunError, execute, note_machine
+from mnist_nb.runs.run import RunError, execute, no_place, note_machine
 
 PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
 
@@ -160,17 +160,19 @@ def sweep(
 
     Raises:
         SweepError: no cluster, or another sweep is at work in the folder.
+        RunError: the folder cannot be written.
         KeyboardInterrupt: in one sentence, how many are done and how to go on.
     """
-    if not _is_address(folder):
-        folder = os.path.abspath(folder)
-        os.makedirs(folder, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if not _is_address(folder):
+            folder = os.path.abspath(folder)
             try:
+                os.makedirs(folder, exist_ok=True)
                 stack.enter_context(FileLock(Path(folder, ".sweep.lock"), timeout=0))
             except Timeout as error:
                 raise SweepError(f"another sweep is at work in {folder}; wait for it") from error
+            except OSError as error:
+                raise no_place(folder, error) from error
         client = stack.enter_context(cluster(scheduler))
         outcomes: dict[str, Outcome] = {}
         try:
