@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -380,6 +382,10 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work():
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         assert client.submit(abs, -1).result() == 1
+        page = client.scheduler_info()["services"]["dashboard"]
+        for path in ("health", "info/main/workers.html", "api/v1/get_workers"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{page}/{path}", timeout=10)
         for stranger in (address, address.replace("tls", "tcp")):
             with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(stranger):
                 pass

@@ -20,6 +20,7 @@ from mnist_nb.files import write_whole
 from mnist_nb.runs.plans import Run, SweepError
 from mnist_nb.runs.run import RunError, execute, no_place, note_machine
 
+ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
 PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
 
 
@@ -124,6 +125,7 @@ def cluster(scheduler: str | None) -> Iterator:
     Raises:
         SweepError: nothing answers at the address.
     """
+    import dask
     from distributed import Client, LocalCluster, Security
 
     if scheduler:
@@ -137,11 +139,12 @@ def cluster(scheduler: str | None) -> Iterator:
     scratch = tempfile.mkdtemp(prefix="mnist-nb-dask-")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is ours, not the workers'
     try:
-        local = LocalCluster(
-            n_workers=cores(), threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-            memory_limit=0, local_directory=scratch, security=Security.temporary(),
-            silence_logs="CRITICAL",
-        )  # fmt: skip
+        with dask.config.set(dict.fromkeys(ROUTES, [])):  # no page that anyone could open
+            local = LocalCluster(
+                n_workers=cores(), threads_per_worker=1, host="127.0.0.1", memory_limit=0,
+                dashboard_address="127.0.0.1:0", local_directory=scratch, silence_logs="CRITICAL",
+                security=Security.temporary(),
+            )  # fmt: skip
         signal.signal(signal.SIGINT, before)
         with local, Client(local) as client:
             yield client
