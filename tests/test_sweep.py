@@ -16,10 +16,11 @@ import nbformat
 import pytest
 import yaml
 from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
+from papermill.iorw import papermill_io
 
 from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
 from mnist_nb.runs.records import read_record
-from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of
+from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
 PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
@@ -398,3 +399,26 @@ def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_
     assert outcomes[0].state == "finished" and Path(place).is_file()
     assert outcomes[1].seconds == pytest.approx(outcomes[0].seconds, abs=0.001)
     assert (tmp_path / "log").read_text() == "1\n"
+
+
+def test_results_go_to_any_place_that_papermill_can_write(notebook, monkeypatch):
+    shelf = {}
+
+    class Shelf:
+        def write(self, text, place):
+            shelf[place] = text
+
+        def read(self, place):
+            return shelf[place]
+
+    handlers = [*papermill_io._handlers, ("shelf://", Shelf())]
+    monkeypatch.setattr(papermill_io, "_handlers", handlers)
+    text = notebook.read_text()
+    runs = planned(nbformat.reads(text, as_version=4), [{"x": "2"}, {"x": "13"}])
+    states = [do_run(text, "n", run, place_of("shelf://a/", run, "n"), ".").state for run in runs]
+    assert states == ["finished", "failed"]
+    assert sorted(shelf) == ["shelf://a/x=13/n.failed.ipynb", "shelf://a/x=2/n.ipynb"]
+    whole = "".join(nbformat.reads(shelf["shelf://a/x=2/n.ipynb"], 4).cells[1].source)
+    assert "x = 2" in whole
+    assert seconds_taken("shelf://a/x=2/n.ipynb", runs[0].key) > 0
+    assert seconds_taken("shelf://a/x=2/n.ipynb", runs[1].key) is None

@@ -139,7 +139,7 @@ def cluster(scheduler: str | None) -> Iterator:
     scratch = tempfile.mkdtemp(prefix="mnist-nb-dask-")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is ours, not the workers'
     try:
-        with dask.config.set(dict.fromkeys(ROUTES, [])):  # no page that anyone could open
+        with dask.config.set({key: [] for key in ROUTES}):  # no page that anyone could open
             local = LocalCluster(
                 n_workers=cores(), threads_per_worker=1, host="127.0.0.1", memory_limit=0,
                 dashboard_address="127.0.0.1:0", local_directory=scratch, silence_logs="CRITICAL",
