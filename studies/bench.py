@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import os
 import platform
 import tempfile
 import time
@@ -29,12 +28,12 @@ from mnist_nb.model import build_model
 from mnist_nb.runs.plans import planned
 from mnist_nb.runs.records import read_record
 from mnist_nb.runs.run import WALKTHROUGH, read_notebook, run
-from mnist_nb.runs.sweep import sweep
+from mnist_nb.runs.sweep import cores, sweep
 from mnist_nb.training import train_epoch
 
 BUILD = Path(__file__).parents[1] / "build"
 IMAGES, BATCH = 55_000, 32
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+CORES = cores()
 
 
 def seconds(work: Callable[[], object], times: int = 2) -> float:
