@@ -41,10 +41,10 @@ def results(tmp_path):
     def run(content: str | bytes):
         other.write_bytes(content.encode() if isinstance(content, str) else content)
         said = set()
-        for form in ([], ["--csv"], ["--json"]):
+        for form in (["--by", "lr"], ["--html"], [], ["--csv"], ["--json"]):
             done = CliRunner().invoke(main, ["results", str(other), str(good), *form])
             assert done.exit_code == 0, done.exception
-            assert "good.ipynb" in done.stdout
+            assert "good.ipynb" in done.stdout or "--by" in form
             said.add(done.stderr)
         files = [record["file"] for record in json.loads(done.stdout, parse_constant=pytest.fail)]
         assert files == [str(other)] * (said == {""}) + [str(good)]
@@ -151,6 +151,8 @@ PLACES = st.sampled_from([place for place in places(REAL) if place])
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @example([(("metadata",), [])])
+@example([(("metadata", "mnist_nb", "wall_time_s"), "x")])
+@example([(("metadata", "mnist_nb", "wall_time_s"), 10**400)])
 @given(st.lists(st.tuples(PLACES, JSON | st.just(Ellipsis)), min_size=1, max_size=3))
 def test_a_record_bent_at_any_place_is_read_or_named(results, changes):
     notebook = copy.deepcopy(REAL)

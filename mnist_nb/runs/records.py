@@ -90,6 +90,8 @@ def table(records: list[dict]):
     for record in records:
         numbers = {k: v for k, v in record["history"][-1].items() if k != "epoch"}
         seconds = record["machine"].get("wall_time_s")
+        if type(seconds) is not float:
+            seconds = None
         row = {"run": record["file"], **record["parameters"], **numbers, "wall_time_s": seconds}
         rows.append(row)
     frame = pandas.DataFrame(rows)
@@ -107,7 +109,8 @@ def grouped(frame, by: list[str]):
         if name not in frame:
             raise ParameterError(f"{name!r} is not in these records; they have "
                                  f"{', '.join(frame.columns)}")  # fmt: skip
-    groups = frame.groupby(by, dropna=False)
+    mixed = {name: frame[name].map(str) for name in by if frame[name].dtype == object}
+    groups = frame.assign(**mixed).groupby(by, dropna=False)
     columns = {"runs": groups.size()}
     for name in (*_NUMBERS, "wall_time_s"):
         numbers = groups[name]
