@@ -145,6 +145,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["n.ipynb", "-p", "unread", "1"], "no cell of this notebook reads it"),
         (["-f", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["-f", "odd.yaml"], "odd.yaml is no sweep: it takes the parts parameters, grid"),
+        (["-f", "mixed.yaml"], "runs takes a list of lines like `lr: 0.1`"),
         (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
         (["-g", "lr", "1", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
         (["-g", "seed", "0:101"], "Aborted"),
@@ -157,6 +158,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(
 ):
     (tmp_path / "odd.yaml").write_text("gird: {lr: [1]}")
     (tmp_path / "list.yaml").write_text("grid: [lr]")
+    (tmp_path / "mixed.yaml").write_text("runs: [{lr: 1}, 5]")
     done = command("sweep", "-o", "out", *arguments)
     assert done.returncode != 0 and says in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
@@ -215,14 +217,13 @@ def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
 
 
 def test_two_sweeps_do_not_work_in_one_folder(start, notebook, tmp_path):
-    first = start("sweep", "n.ipynb", "-g", "x", "20:28", "-o", "out")
+    first = start("sweep", "n.ipynb", "-g", "x", "20:90", "-o", "out")  # longer than the second
     first.stdout.readline()
     wait_until(lambda: (tmp_path / "out" / ".sweep.lock").exists(), "the first has begun")
-    second = start("sweep", "n.ipynb", "-g", "x", "20:28", "-o", "out")
+    second = start("sweep", "n.ipynb", "-g", "x", "20:90", "-o", "out")
     _, stderr = second.communicate()
     assert second.returncode != 0 and "another sweep is at work in" in stderr
-    first.communicate()
-    assert first.returncode == 0
+    assert first.poll() is None, "and the first one goes on"
 
 
 # --- killed
