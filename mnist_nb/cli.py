@@ -91,36 +91,29 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     Every run is checked before the first one starts. The same command again goes on where it
     was stopped: what is finished is not run again.
     """
-    from mnist_nb.runs import plans
-    from mnist_nb.runs import sweep as sweeps
-    from mnist_nb.runs.parameters import declared_parameters
-    from mnist_nb.runs.run import WALKTHROUGH, read_notebook
+    from mnist_nb.runs.plans import SweepError, read_plan
+    from mnist_nb.runs.run import WALKTHROUGH
+    from mnist_nb.runs.sweep import carry_out, duration, prepare
 
-    plan = plans.read_plan(file) if file else {}
+    plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
         if len({name for name, _ in pairs}) < len(pairs):
-            raise plans.SweepError(f"a name is given twice in {part}; give it once")
+            raise SweepError(f"a name is given twice in {part}; give it once")
         plan[part] = {**plan.get(part, {}), **dict(pairs)}
     path = notebook or WALKTHROUGH
-    source = read_notebook(path)
-    runs = plans.planned(source, plans.expand(plan))
-    known = [sweeps.seconds_taken(sweeps.place_of(output, run, path.stem), run.key)
-             for run in runs]  # fmt: skip
-    left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
-    defaults = {n: d.default for n, d in (declared_parameters(source) or {}).items()}
-    seconds = sweeps.estimate(left, [s for s in known if s], defaults)
-    time = f", about {sweeps.duration(seconds)} on this machine" if seconds else ""
-    click.echo(f"{len(runs)} runs of {path.name} into {output}: "
-               f"{len(runs) - len(left)} finished before, {len(left)} to do{time}")  # fmt: skip
-    if len(left) > ASK_ABOVE and not yes:
-        click.confirm(f"Start {len(left)} runs?", abort=True)
-    outcomes = sweeps.sweep(source, path.stem, left, output, scheduler) if left else {}
-    wrong = [name for name, outcome in outcomes.items() if outcome.state != "finished"]
-    click.echo(f"{len(runs) - len(wrong)} of {len(runs)} runs are finished; "
-               f"mnist-nb results {output}")  # fmt: skip
+    prepared = prepare(path, plan, output)
+    runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
+    time = f", about {duration(seconds)} on this machine" if seconds else ""
+    click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "
+               f"{left} to do{time}")  # fmt: skip
+    if left > ASK_ABOVE and not yes:
+        click.confirm(f"Start {left} runs?", abort=True)
+    ends = carry_out(prepared, scheduler) if left else ()
+    wrong = [name for name, outcome in ends if outcome.state != "finished"]
+    click.echo(f"{runs - len(wrong)} of {runs} runs are finished; mnist-nb results {output}")
     if wrong:
-        raise plans.SweepError(f"{len(wrong)} failed: {', '.join(wrong)}; the same command "
-                               "tries them again")  # fmt: skip
+        raise SweepError(f"{len(wrong)} failed: {', '.join(wrong)}; the same command tries "
+                         "them again")  # fmt: skip
 
 
 @main.command()

@@ -4,9 +4,7 @@ Times are measured here and never asserted. Machines differ and are shared, so
 the ratios are what to quote. Writes build/bench.json and build/bench_*.png.
 """
 
-import contextlib
 import importlib.util
-import io
 import json
 import platform
 import tempfile
@@ -25,10 +23,9 @@ from mnist_nb.data import fetch
 from mnist_nb.ensemble import Member, train_ensemble
 from mnist_nb.loading import Preloaded, whole_batch
 from mnist_nb.model import build_model
-from mnist_nb.runs.plans import planned
 from mnist_nb.runs.records import read_record
-from mnist_nb.runs.run import WALKTHROUGH, read_notebook, run
-from mnist_nb.runs.sweep import cores, sweep
+from mnist_nb.runs.run import WALKTHROUGH, run
+from mnist_nb.runs.sweep import carry_out, cores, prepare
 from mnist_nb.training import train_epoch
 
 BUILD = Path(__file__).parents[1] / "build"
@@ -149,12 +146,11 @@ def walkthrough() -> dict[str, float]:
 def sweeps() -> dict[str, float]:
     """24 runs at once: what one takes with next to nothing to train, how busy the cores are."""
     found = {}
-    notebook = read_notebook(WALKTHROUGH)
     for name, more in (("32 images", {"train_size": "32", "val_size": "1"}), ("an epoch", {})):
-        runs = planned(notebook, [{"epochs": "1", "seed": str(n)} | more for n in range(24)])
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        plan = {"grid": {"seed": "0:24"}, "parameters": {"epochs": "1"} | more}
+        with tempfile.TemporaryDirectory() as folder:
             before, started = psutil.cpu_times(), time.perf_counter()
-            outcomes = sweep(notebook, WALKTHROUGH.stem, runs, folder)
+            outcomes = dict(carry_out(prepare(WALKTHROUGH, plan, folder), quiet=True))
             took, after = time.perf_counter() - started, psutil.cpu_times()
         busy = sum(getattr(after, t) - getattr(before, t) for t in ("user", "nice", "system"))
         each = sum(outcome.seconds for outcome in outcomes.values()) / len(outcomes)

@@ -8,17 +8,18 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nbformat
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mnist_nb.files import write_whole
-from mnist_nb.runs.plans import Run, SweepError
-from mnist_nb.runs.run import RunError, execute, no_place, note_machine
+from mnist_nb.runs.parameters import declared_parameters
+from mnist_nb.runs.plans import Run, SweepError, expand, planned
+from mnist_nb.runs.run import RunError, execute, no_place, note_machine, read_notebook
 
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
 PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
@@ -30,6 +31,33 @@ class Outcome(NamedTuple):
     state: str
     seconds: float
     why: str = ""
+
+
+class Sweep(NamedTuple):
+    """A notebook and its runs, all checked; those that `folder` does not hold yet are `left`."""
+
+    notebook: Any
+    stem: str
+    folder: str
+    runs: list[Run]
+    left: list[Run]
+    seconds: float | None  # that the ones left will take here, if that can be told
+
+
+def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
+    """The sweep that `plan` (see `expand`) makes of the notebook at `path`; nothing is run.
+
+    Raises:
+        RunError: there is no notebook that can be read.
+        SweepError, ParameterError: see `expand` and `planned`.
+    """
+    notebook = read_notebook(path)
+    runs = planned(notebook, expand(plan))
+    known = [seconds_taken(place_of(folder, run, path.stem), run.key) for run in runs]
+    left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
+    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
+    seconds = estimate(left, [s for s in known if s], defaults)
+    return Sweep(notebook, path.stem, folder, runs, left, seconds)
 
 
 def place_of(folder: str, run: Run, stem: str) -> str:
@@ -153,13 +181,13 @@ def cluster(scheduler: str | None) -> Iterator:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def sweep(
-    notebook, stem: str, runs: list[Run], folder: str, scheduler: str | None = None
-) -> dict[str, Outcome]:
-    """Do the `runs` of `notebook` that `folder` does not hold yet; how each ended, by name.
+def carry_out(
+    sweep: Sweep, scheduler: str | None = None, quiet: bool = False
+) -> Iterator[tuple[str, Outcome]]:
+    """Do the runs that are left; the name of each and how it ended, as it ends.
 
     A run that fails is kept and does not stop the others. What a worker that died was doing
-    is done again by another one.
+    is done again by another one. Unless `quiet`, progress is shown.
 
     Raises:
         SweepError: no cluster, or another sweep is at work in the folder.
@@ -167,66 +195,57 @@ def sweep(
         KeyboardInterrupt: in one sentence, how many are done and how to go on.
     """
     with contextlib.ExitStack() as stack:
-        if not _is_address(folder):
-            folder = os.path.abspath(folder)
+        if not _is_address(sweep.folder):
+            sweep = sweep._replace(folder=os.path.abspath(sweep.folder))
             try:
-                os.makedirs(folder, exist_ok=True)
-                stack.enter_context(FileLock(Path(folder, ".sweep.lock"), timeout=0))
+                os.makedirs(sweep.folder, exist_ok=True)
+                stack.enter_context(FileLock(Path(sweep.folder, ".sweep.lock"), timeout=0))
             except Timeout as error:
-                raise SweepError(f"another sweep is at work in {folder}; wait for it") from error
+                said = f"another sweep is at work in {sweep.folder}; wait for it"
+                raise SweepError(said) from error
             except OSError as error:
-                raise no_place(folder, error) from error
+                raise no_place(sweep.folder, error) from error
         client = stack.enter_context(cluster(scheduler))
-        outcomes: dict[str, Outcome] = {}
+        ended = 0
         try:
-            for name, outcome in _outcomes(client, notebook, stem, runs, folder):
-                outcomes[name] = outcome
+            for outcome in _outcomes(client, sweep, quiet):
+                ended += 1
+                yield outcome
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"interrupted; {len(outcomes)} of {len(runs)} runs had ended, and what is "
+                f"interrupted; {ended} of {len(sweep.left)} runs had ended, and what is "
                 "finished is kept: the same command goes on with the rest"
             ) from None
-    return outcomes
 
 
-def _outcomes(client, notebook, stem, runs, folder) -> Iterator[tuple[str, Outcome]]:
-    """(name, outcome) of each run, as it ends, with progress to stderr."""
+def _outcomes(client, sweep: Sweep, quiet: bool) -> Iterator[tuple[str, Outcome]]:
+    """(name, outcome) of each run, as it ends."""
     from distributed import wait
 
-    bare = nbformat.from_dict(notebook)
+    bare = nbformat.from_dict(sweep.notebook)
     for cell in bare.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     text = nbformat.writes(bare)
     futures = {
-        client.submit(do_run, text, stem, run, place_of(folder, run, stem), os.getcwd(),
-                      key=f"mnist-nb-{run.name}-{run.key}", pure=False): run
-        for run in runs
+        client.submit(do_run, text, sweep.stem, run, place_of(sweep.folder, run, sweep.stem),
+                      os.getcwd(), key=f"mnist-nb-{run.name}-{run.key}", pure=False): run
+        for run in sweep.left
     }  # fmt: skip
-    bar = tqdm(total=len(runs), desc="runs", disable=None)
-    left, failed, started = set(futures), 0, time.monotonic()
+    left, progress = set(futures), Progress(len(futures), quiet)
     try:
         while left:
             with contextlib.suppress(TimeoutError):
                 wait(list(left), timeout=1, return_when="FIRST_COMPLETED")
             for future in [future for future in left if future.done()]:
                 left.remove(future)
-                run, outcome = futures[future], _outcome(future)
-                failed += outcome.state != "finished"
-                bar.update()
-                done = len(runs) - len(left)
-                each = (time.monotonic() - started) / done
-                line = f"{done}/{len(runs)} {run.name}: {outcome.state}, {outcome.seconds:.1f} s"
-                if outcome.why:
-                    tqdm.write(f"{run.name}: {outcome.why}", file=sys.stderr)
-                if bar.disable:
-                    print(f"{line}; {failed} failed, {duration(each * len(left))} left",
-                          flush=True)  # fmt: skip
-                yield run.name, outcome
-            workers = sum(client.nthreads().values()) if not bar.disable else 0
-            bar.set_postfix(running=min(workers, len(left)), failed=failed)
+                name, outcome = futures[future].name, _outcome(future)
+                progress.ended(name, outcome)
+                yield name, outcome
+            if not progress.bar.disable:
+                progress.running(min(sum(client.nthreads().values()), len(left)))
     finally:
-        bar.close()
+        progress.close()
         client.cancel(list(left))
 
 
@@ -235,6 +254,35 @@ def _outcome(future) -> Outcome:
         return future.result()
     except Exception as error:  # of Dask, or of the place where results go
         return Outcome("failed", 0, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+class Progress:
+    """How far a sweep is: a bar on a terminal, a line per run elsewhere, nothing if `quiet`."""
+
+    def __init__(self, total: int, quiet: bool = False):
+        self.bar = tqdm(total=total, desc="runs", disable=True if quiet else None)
+        self.lines = self.bar.disable and not quiet
+        self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
+
+    def ended(self, name: str, outcome: Outcome) -> None:
+        """Count a run."""
+        self.done += 1
+        self.failed += outcome.state != "finished"
+        self.bar.update()
+        if outcome.why and (self.lines or not self.bar.disable):
+            tqdm.write(f"{name}: {outcome.why}", file=sys.stderr)
+        if self.lines:
+            left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+            print(f"{self.done}/{self.total} {name}: {outcome.state}, {outcome.seconds:.1f} s; "
+                  f"{self.failed} failed, {duration(left)} left", flush=True)  # fmt: skip
+
+    def running(self, number: int) -> None:
+        """Show how many runs are at work now."""
+        self.bar.set_postfix(running=number, failed=self.failed)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self.bar.close()
 
 
 def duration(seconds: float) -> str:
