@@ -18,10 +18,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh bench seed-study mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test nbval lint refresh bench seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)  ## make the environment, if there is none
 
@@ -72,6 +72,9 @@ build/peers/.ready: pyproject.toml
 seed-study: data  ## the source's run for 128 seeds, 13 epochs, with dropout and without
 	$(PY) studies/seed_study.py
 
+experiments: data  ## the 260 runs that chapter 08 compares; goes on where it was stopped
+	$(PY) studies/experiments.py
+
 mutants: data  ## make the mistakes of tests/mutants.yaml, see what catches them; an hour
 	$(PY) tests/mutants.py $(ARGS)
 
@@ -82,6 +85,7 @@ build/mutmut/.ready: pyproject.toml
 	@touch $@
 
 mutmut: data build/mutmut/.ready  ## let mutmut change mnist_nb everywhere, see what the unit tests catch
+	@mkdir -p mutants  # Python passes over a path that is not there when it starts
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/mutants:$(CURDIR)/build/mutmut $(PY) -m mutmut run $(ARGS)
 
 portability: data  ## the notebooks verified as on other machines, with a table; hours

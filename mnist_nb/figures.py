@@ -192,3 +192,18 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)
     return figure
+
+
+def spreads(lines: dict[str, tuple], **labels) -> Figure:
+    """Up to four lines with bands: label -> (n places x, runs x n numbers).
+
+    The lines are means over the runs, a marker on each; the bands reach one standard deviation
+    up and down. What is not a number leaves a gap. A fifth line is a ValueError.
+    """
+    figure = curves({label: (x, runs.mean(0)) for label, (x, runs) in lines.items()}, **labels)
+    (ax,) = figure.axes
+    for line, (x, runs) in zip(list(ax.lines), lines.values(), strict=True):
+        mean, spread = runs.mean(0), runs.std(0, ddof=1)
+        ax.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.25,
+                        linewidth=0)  # fmt: skip
+    return figure

@@ -29,6 +29,7 @@ LABELLED = {
     "bars": lambda **labels: figures.bars({"a": [1, 2]}, **labels),
     "intervals": lambda **labels: figures.intervals(*SHARES, **labels),
     "bands": lambda **labels: figures.bands({"a": RUNS}, {}, **labels),
+    "spreads": lambda **labels: figures.spreads({"a": ([1, 2], RUNS)}, **labels),
 }
 # and those that know their own
 CHARTS = LABELLED | {
@@ -186,6 +187,8 @@ def test_no_curve_is_left_out_without_a_word():
     with pytest.raises(ValueError):
         figures.bands({name: RUNS for name in "abcd"}, {})
     with pytest.raises(ValueError):
+        figures.spreads({name: ([1, 2], RUNS) for name in "abcde"})
+    with pytest.raises(ValueError):
         figures.bands({}, {name: ([1], [1]) for name in "abcd"})
 
 
@@ -335,3 +338,15 @@ def test_a_figure_is_the_same_bytes_each_time_and_carries_its_alt_text(monkeypat
     picture = Image.open(io.BytesIO(data["image/png"]))
     assert picture.format == "PNG" and picture.size == (700, 400)
     assert set(picture.info) == {"dpi"}  # no version, no date
+
+
+def test_spreads_are_means_with_bands_of_one_standard_deviation():
+    figure = figures.spreads({"a": ([1, 10], RUNS), "b": ([1, 10], RUNS + 10)}, xscale="log")
+    assert lines(figure) == {"a": [[1, 3], [10, 2]], "b": [[1, 13], [10, 12]]}
+    assert looks(figure) == {"a": (BLUE, "-", "o"), "b": (RED, "--", "s")}
+    assert figure.axes[0].get_xscale() == "log" and legend(figure) == ["a", "b"]
+    for offset, colour, band in zip((0, 10), (BLUE, RED), figure.axes[0].collections, strict=True):
+        edges = {tuple(np.round(v, 6)) for v in band.get_paths()[0].vertices.tolist()}
+        low, high = (round(offset + 3 + sign * math.sqrt(7), 6) for sign in (-1, 1))
+        assert edges == {(1, low), (1, high), (10, offset + 2)}  # 3 ± sqrt(14 / 2), 2 ± 0
+        assert band.get_facecolor().tolist() == [list(to_rgba(colour, 0.25))]

@@ -1,0 +1,56 @@
+"""The runs that chapter 08 compares: `make experiments`, which goes on where it was stopped.
+
+Carries out each sweep described in studies/experiments/, into build/experiments/, and writes
+studies/experiments.csv: a row per run, with its parameters and the numbers of its last epoch.
+Half an hour on two cores.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
+from mnist_nb.runs.plans import read_plan
+from mnist_nb.runs.records import read_record, table
+from mnist_nb.runs.run import PROJECT, WALKTHROUGH
+from mnist_nb.runs.sweep import carry_out, place_of, prepare
+
+PLANS = Path(__file__).with_suffix("")
+BUILD = PROJECT / "build" / "experiments"
+TARGET = Path(__file__).with_suffix(".csv")
+VARIED = ["lr", "batch_size", "hidden", "dropout", "eval_mode", "train_size", "epochs", "seed"]
+NUMBERS = ["train_loss", "val_loss", "val_accuracy"]
+VERSIONS = ("torch", "torchvision", "numpy")
+
+
+def experiment(path: Path) -> tuple[list[dict], pd.DataFrame]:
+    """Records and rows of the sweep that the file at `path` describes, all its runs finished."""
+    sweep = prepare(WALKTHROUGH, read_plan(path), str(BUILD / path.stem))
+    print(f"{path.stem}: {len(sweep.runs)} runs, {len(sweep.left)} to do", flush=True)
+    ends = carry_out(sweep) if sweep.left else ()
+    if wrong := [name for name, outcome in ends if outcome.state != "finished"]:
+        raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; make experiments again")
+    records = [read_record(Path(place_of(sweep.folder, run, sweep.stem))) for run in sweep.runs]
+    rows = table(records)[[*VARIED, *NUMBERS]]
+    return records, rows.assign(experiment=path.stem)[["experiment", *VARIED, *NUMBERS]]
+
+
+def main() -> None:
+    """Do what is left to do, then write the table."""
+    try:
+        parts = [experiment(path) for path in sorted(PLANS.glob("*.yaml"))]
+    except (Problem, KeyboardInterrupt) as stop:
+        sys.exit(str(stop))
+    machines = [record["machine"] for records, _ in parts for record in records]
+    versions = {", ".join(f"{n} {m['versions'][n]}" for n in VERSIONS) for m in machines}
+    rows = pd.concat([rows for _, rows in parts], ignore_index=True)
+    head = "# a row per run of the walkthrough; what is not named has its default\n"
+    text = rows.to_csv(index=False, float_format="%.7g")
+    write_whole(TARGET, (head + f"# {'; '.join(sorted(versions))}\n" + text).encode())
+    print(f"written: {TARGET}, {len(rows)} runs")
+
+
+if __name__ == "__main__":
+    main()
