@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, words
 from torchvision import datasets
 
@@ -153,3 +154,21 @@ def test_fashion_mnist_is_named_in_its_own_words_and_nothing_is_called_a_digit(c
         # a number may have digits
         text = re.sub("last digits", "", json.dumps([cell["source"], cell.get("outputs")]))
         assert not re.search(r"\bdigit", text), cell["id"]
+
+
+ACCELERATORS = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+
+
+@pytest.mark.parametrize("device", ACCELERATORS)
+def test_on_an_accelerator_the_start_and_the_split_are_the_cpus(device, command):
+    if not ACCELERATORS[device]():
+        pytest.skip(f"this machine has no {device} device")
+    histories = {}
+    for where in ("cpu", device):
+        values = SLICE | {"lr": 0.1, "dropout": 0, "device": where}
+        assert command("run", *words(values), "-o", where).returncode == 0
+        (record,) = json.loads(command("results", where, "--json").stdout)
+        histories[where] = record["history"]
+    for here, there in zip(*histories.values(), strict=True):
+        assert there["train_loss"] == pytest.approx(here["train_loss"], abs=0.001)
+        assert there["val_loss"] == pytest.approx(here["val_loss"], abs=0.001)

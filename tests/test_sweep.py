@@ -13,11 +13,13 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
 from papermill.iorw import papermill_io
 
+from mnist_nb.runs.parameters import declared_parameters
 from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
 from mnist_nb.runs.records import read_record
 from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of, seconds_taken
@@ -374,6 +376,22 @@ def test_the_readme_names_the_commands():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     for word in ("mnist-nb sweep", "mnist-nb compare", "--scheduler", "--by"):
         assert word in readme
+
+
+# --- the experiments of chapter 08
+
+
+def test_the_committed_table_has_a_row_for_each_run_that_the_files_describe_and_no_other():
+    notebook = nbformat.read(WALKTHROUGH, as_version=4)
+    defaults = {name: d.default for name, d in declared_parameters(notebook).items()}
+    table = pd.read_csv(PROJECT / "studies" / "experiments.csv", comment="#")
+    described = []
+    for path in sorted((PROJECT / "studies" / "experiments").glob("*.yaml")):
+        for run in planned(notebook, expand(read_plan(path))):
+            described.append({"experiment": path.stem} | defaults | run.values)
+    columns = ["experiment", *table.columns.intersection(list(defaults))]
+    assert table[columns].to_dict("records") == [{n: r[n] for n in columns} for r in described]
+    assert table["val_accuracy"].between(0, 1).all() and len(table) >= 200
 
 
 # --- from inside
