@@ -72,7 +72,7 @@ build/peers/.ready: pyproject.toml
 seed-study: data  ## the source's run for 128 seeds, 13 epochs, with dropout and without
 	$(PY) studies/seed_study.py
 
-experiments: data  ## the 260 runs that chapter 08 compares; goes on where it was stopped
+experiments: data  ## the 265 runs that chapter 08 compares; goes on where it was stopped
 	$(PY) studies/experiments.py
 
 mutants: data  ## make the mistakes of tests/mutants.yaml, see what catches them; an hour

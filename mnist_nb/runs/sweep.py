@@ -145,10 +145,11 @@ def _put(notebook: Path, place: str) -> None:
 
 
 @contextlib.contextmanager
-def cluster(scheduler: str | None) -> Iterator:
-    """A Dask client of the cluster at the address, or of one made here, a process per core.
+def cluster(scheduler: str | None, runs: int = 1) -> Iterator:
+    """A Dask client of the cluster at the address, or of one made here for that many runs.
 
-    The one made here listens on loopback, and speaks only with who has its own fresh keys.
+    The one made here has at most a process per core, listens on loopback, and speaks only
+    with who has its own fresh keys.
 
     Raises:
         SweepError: nothing answers at the address.
@@ -169,9 +170,9 @@ def cluster(scheduler: str | None) -> Iterator:
     try:
         with dask.config.set({key: [] for key in ROUTES}):  # no page that anyone could open
             local = LocalCluster(
-                n_workers=cores(), threads_per_worker=1, host="127.0.0.1", memory_limit=0,
-                dashboard_address="127.0.0.1:0", local_directory=scratch, silence_logs="CRITICAL",
-                security=Security.temporary(),
+                n_workers=min(cores(), runs), threads_per_worker=1, memory_limit=0,
+                host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=scratch,
+                silence_logs="CRITICAL", security=Security.temporary(),
             )  # fmt: skip
         signal.signal(signal.SIGINT, before)
         with local, Client(local) as client:
@@ -205,7 +206,7 @@ def carry_out(
                 raise SweepError(said) from error
             except OSError as error:
                 raise no_place(sweep.folder, error) from error
-        client = stack.enter_context(cluster(scheduler))
+        client = stack.enter_context(cluster(scheduler, len(sweep.left)))
         ended = 0
         try:
             for outcome in _outcomes(client, sweep, quiet):
