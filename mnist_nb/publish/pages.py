@@ -84,6 +84,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
     """
     from mnist_nb.publish.slides import build_slides  # which uses what is below
 
+    write_files(folder, {})  # ask before the work, not after it
     chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
     given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
     exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
@@ -141,6 +142,7 @@ def export(notebook: NotebookNode, template: str, name: str, published: set[str]
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
     """Write `files`, by name, each whole or not at all, into `folder`."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, content)
@@ -163,14 +165,13 @@ def _mathml(tex: str, display: str) -> str:
 def _mend_link(link, here: str, published: set[str]) -> None:
     """A link to a notebook leads to its page; one to a file that is not published, nowhere."""
     target, _, fragment = link["href"].partition("#")
+    name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
     if "anchor-link" in link.get("class", ()):
         link.decompose()
-    elif link.has_attr("download") or link.has_attr("rel") or "://" in target or not target:
+    elif "://" in target or not target or ending == ".html" or link.has_attr("download"):
         pass
-    elif target.endswith(".html"):
-        pass
-    elif posixpath.normpath(posixpath.join(here, target)).removesuffix(".ipynb") in published:
-        link["href"] = target.removesuffix(".ipynb") + ".html" + (fragment and f"#{fragment}")
+    elif ending == ".ipynb" and name in published:
+        link["href"] = f"{target.removesuffix(ending)}.html" + (fragment and f"#{fragment}")
     else:
         link.unwrap()
 

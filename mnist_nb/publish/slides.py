@@ -30,6 +30,9 @@ _PARTS = {"style": "dist/reveal.css", "script": "dist/reveal.js", "notes": "plug
 _HEIGHT = 580  # below the heading
 _CODE_LINE, _OUTPUT_LINE, _TEXT_LINE, _FIGURE, _GAP = 29, 26, 38, 360, 26
 _BLOCK = re.compile(r"(?:\A|\n\n)(```.*?\n```|\$\$.*?\$\$|.+?)(?=\n\n|\Z)", re.DOTALL)
+_LIST, _LIST_ITEM = re.compile(r"[-*] |\d+\. "), re.compile(r"\n(?=[-*] |\d+\. )")
+_WHOLE = re.compile(r"\$\$|```|\||>|\*\*\w+\*\*$|\*About [^*]*\*$")  # shown as it is
+_SHORT = 170  # characters of a paragraph that need no cut
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`*_\"“])")
 
 
@@ -53,6 +56,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
     with kept(REVEAL, REVEAL_SHA256) as wheel:
         root = "sphinx_revealjs/_static/revealjs/"
         reveal = {name: wheel.read(root + path).decode() for name, path in _PARTS.items()}
+    write_files(folder, {})  # ask before the work, not after it
     files = {}
     for path in paths:
         page = read_page(path, path.stem)
@@ -109,7 +113,7 @@ def _pieces(cells: list[NotebookNode]) -> Iterator[Piece]:
             yield from _code(cell, "heading" if kind in ("slide", "subslide") else "")
         elif kind in ("slide", "subslide", "fragment", "-"):
             starts = "heading" if kind.endswith("slide") else ""
-            yield Piece(_text(cell.source), _height(cell.source), starts=starts)
+            yield Piece(cell, _height(cell.source), starts=starts)
         elif cell.cell_type == "markdown":
             yield from _prose(cell.source, before_code=following == "code")
 
@@ -118,39 +122,43 @@ def _prose(source: str, before_code: bool) -> Iterator[Piece]:
     """A Markdown cell: its headings, what it says of what was, what it asks of what comes."""
     parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)
     for number, part in enumerate(parts):
-        blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
         if number % 2:
             level = min(part.index(" "), 2)  # a slide's heading, whatever its depth
             yield Piece(_text("#" * level + part.lstrip("#")), starts="heading")
-        elif number == len(parts) - 1 and before_code and blocks:
-            *told, asked = _sentences(blocks[-1])
-            if number == 0:  # it goes on from a cell: told of that, asked of the next
-                yield from _shown([*blocks[:-1], *([" ".join(told)] if told else [])])
-                yield Piece(_text(asked), _height(asked), starts="question")
-            else:
-                yield from _shown(blocks)
+            continue
+        blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
+        if len(parts) == 1 and before_code:  # it goes on: told of what was, asks what comes
+            told, asked = _told_and_asked(_sentences(blocks[-1]))
+            yield from _shown([*blocks[:-1], *told])
+            yield from _shown([asked], "question")
         else:
             yield from _shown(blocks)
 
 
-def _shown(blocks: list[str]) -> Iterator[Piece]:
-    """Lists, formulas and tables as they are, of the prose a sentence; all of it in the notes."""
+def _told_and_asked(sentences: list[str]) -> tuple[list[str], str]:
+    """A paragraph cut before its question; if it has none, before its last sentence."""
+    questions = [n for n, sentence in enumerate(sentences) if sentence.endswith("?")]
+    cut = questions[0] if questions else len(sentences) - 1
+    return [" ".join(sentences[:cut])] if cut else [], " ".join(sentences[cut:])
+
+
+def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
+    """What a slide has of these paragraphs, lists, formulas; the notes have all of a paragraph."""
     spoken = False
     for block in blocks:
-        if re.match(r"[-*] |\d+\. ", block):
-            for item in re.split(r"\n(?=[-*] |\d+\. )", block):
+        if _LIST.match(block):
+            for item in _LIST_ITEM.split(block):
                 yield Piece(_text(item), _height(item))
-        elif re.match(r"\$\$|```|\||>|\*\*\w+\*\*$", block):
-            yield Piece(_text(block), _height(block))
+        elif _WHOLE.match(block) or (len(block) <= _SHORT and not spoken):
+            yield Piece(_text(block), _height(block), starts=starts)
         else:
             sentences = _sentences(block)
-            notes = block if spoken or len(sentences) > 1 else ""
-            last = sentences[-1] if block is blocks[-1] and block[-1] in ":?" else ""
-            on_slide = [] if spoken else sentences[:1]
-            on_slide += [last] if last and last not in on_slide else []
-            text = " ".join(on_slide)
-            yield Piece(_text(text) if text else None, _height(text), notes)
+            first = 0 if spoken else 1 + (len(sentences[0]) < 30)
+            kept = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
+            text = " ".join(kept)
+            yield Piece(_text(text) if text else None, _height(text), block, starts)
             spoken = True
+        starts = ""
 
 
 def _sentences(block: str) -> list[str]:
@@ -200,7 +208,9 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[NotebookNode, int]]:
     elif "text/html" in data:
         html, height = _rows(data["text/html"])
         yield new_output("display_data", {"text/html": html}), height
-    elif fence := re.fullmatch(r"(```\w*\n)(.*)\n```\n?", data.get("text/markdown", ""), re.DOTALL):
+    elif fence := re.fullmatch(
+        r"(```\w*\n)(.*)\n```\n?", data.get("text/markdown", ""), re.DOTALL
+    ):
         for chunk in _chunks(fence[2].splitlines(), _CODE_LINE):
             text = f"{fence[1]}{chr(10).join(chunk)}\n```"
             yield (
@@ -222,7 +232,7 @@ def _rows(html: str) -> tuple[str, int]:
     """The rows of a table that fit, and their height."""
     soup = BeautifulSoup(html, "html.parser")
     rows, height, left = soup.find_all("tr"), _GAP, 0
-    for number, row in enumerate(rows):
+    for row in rows:
         cells = [len(cell.get_text()) for cell in row.find_all(["td", "th"])]
         height += 12 + _OUTPUT_LINE * max(1, math.ceil(sum(cells) / 80))
         if height > _HEIGHT - 60:
