@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from mnist_nb.runs.run import PROJECT, no_place, read_notebook
 NOTEBOOKS = PROJECT / "notebooks"
 STUDENT = PROJECT / "build" / "student"
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
+_EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]+|nan|inf|True|False")
 
 
@@ -36,7 +38,7 @@ class Page(NamedTuple):
     title: str
     minutes: str
     slides: str = ""
-    sections: tuple[tuple[str, str], ...] = ()
+    sections: Sequence[tuple[str, str]] = ()
 
 
 class _Renderer(IPythonRenderer):
@@ -92,13 +94,14 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         if _SOLUTION.search(str(page.notebook)):
             raise PublishError(f"{page.path} has solutions in it; make student takes them out")
     chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
-    files = {}
     pages = [*chapters, *exercises]
-    done = []
+    published = {page.name for page in pages}
+    files, done = {}, []
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        html = _page(page, before, after, {p.name for p in pages})
-        heads = BeautifulSoup(html, "html.parser").main.find_all("h2")
-        done.append(page._replace(sections=tuple((h.get("id"), h.get_text()) for h in heads)))
+        around = {"here": page, "before": before, "after": after}
+        html = export(page.notebook, "page.html.j2", page.name, published, page=around)
+        heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
+        done.append(page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE]))
         files[f"{page.name}.html"] = html.encode()
         files[f"{page.name}.ipynb"] = page.path.read_bytes()
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
@@ -120,7 +123,9 @@ def read_page(path: Path, name: str) -> Page:
     return Page(path, name, notebook, said, minutes[1] if minutes else "")
 
 
-def export(notebook: NotebookNode, template: str, name: str, published: set[str], **more) -> str:
+def export(
+    notebook: NotebookNode, template: str, name: str, published: set[str], **more
+) -> BeautifulSoup:
     """The HTML of `notebook`, to be found under `name` beside the `published` ones."""
     exporter = _Exporter(template)
     here = posixpath.dirname(name)
@@ -136,7 +141,7 @@ def export(notebook: NotebookNode, template: str, name: str, published: set[str]
     for box in soup.select("pre, .scroll"):  # so that the arrow keys can scroll it
         if len(max(box.get_text().splitlines(), key=len, default="")) > 30 or box.name == "div":
             box["tabindex"] = "0"
-    return str(soup)
+    return soup
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -148,11 +153,6 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
             write_whole(folder / name, content)
     except OSError as error:
         raise no_place(folder, error) from error
-
-
-def _page(page: Page, before: Page | None, after: Page | None, published: set[str]) -> str:
-    around = {"here": page, "before": before, "after": after}
-    return export(page.notebook, "page.html.j2", page.name, published, page=around)
 
 
 def _mathml(tex: str, display: str) -> str:
