@@ -18,7 +18,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh bench seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test nbval lint refresh site slides bench seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,12 @@ lint: $(READY)  ## ruff, and what nbval would let pass in a notebook
 
 refresh: data  ## execute all notebooks again, store them in normal form
 	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
+
+site: $(READY)  ## the notebooks as pages that need no network, in build/site
+	@$(BIN)/mnist-nb site $(ARGS)
+
+slides: $(READY)  ## the notebooks as slides that need no network, in build/slides
+	@$(BIN)/mnist-nb slides $(ARGS)
 
 bench: data build/peers/.ready  ## what things cost, side by side in one run
 	PYTHONPATH=build/peers $(PY) studies/bench.py

@@ -207,5 +207,28 @@ def lint(notebooks: tuple[Path, ...]) -> None:
     sys.exit(failed)
 
 
+@main.command()
+@click.option("-o", "--output", type=_PATH, default=Path("build/site"), show_default=True,
+              help="The folder for the pages.")  # fmt: skip
+def site(output: Path) -> None:
+    """Make the notebooks into pages that open without a network, slides included."""
+    from mnist_nb.publish.pages import build_site
+
+    index, *pages = build_site(output)
+    click.echo(f"{len(pages)} pages and their map: open {index}")
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1, type=_PATH, metavar="[NOTEBOOK]...")
+@click.option("-o", "--output", type=_PATH, default=Path("build/slides"), show_default=True,
+              help="The folder for the slides.")  # fmt: skip
+def slides(notebooks: tuple[Path, ...], output: Path) -> None:
+    """Make notebooks (all, if none is given) into slides, a file each; key S shows the notes."""
+    from mnist_nb.publish.slides import build_slides
+
+    for path in build_slides(output, list(notebooks)):
+        click.echo(path)
+
+
 if __name__ == "__main__":
     main()

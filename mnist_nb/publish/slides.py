@@ -1,0 +1,258 @@
+"""The notebooks as reveal.js slides, one file each, for a room without internet.
+
+Nobody marks cells for it: a heading starts a slide, and so does the question before a cell once
+an answer is on the slide. Of the prose a slide has the first sentence, and the speaker notes have
+all. The metadata that Jupyter has for slides (`slideshow`, `slide_type`) overrides this.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_output
+
+from mnist_nb.publish.pages import NOTEBOOKS, export, read_page, write_files
+from mnist_nb.wheels import kept
+
+# reveal.js 5.2.1, byte for byte npm's. We take it from a wheel, as whoever has this package has
+# pip, but not always npm; we check the wheel's hash whenever we open it, cached or not.
+REVEAL = "sphinx-revealjs==3.2.1"
+REVEAL_SHA256 = "805bed3ca459346e0f01967d5ed1c40d6b7b917de1541e1e4566c8341fe7017b"
+_PARTS = {"style": "dist/reveal.css", "script": "dist/reveal.js", "notes": "plugin/notes/notes.js"}
+
+# Heights in pixels at 1280 x 720, as slides.css draws. An estimate is enough: a script in the
+# slide shrinks what is still too tall.
+_HEIGHT = 580  # below the heading
+_CODE_LINE, _OUTPUT_LINE, _TEXT_LINE, _FIGURE, _GAP = 29, 26, 38, 360, 26
+_BLOCK = re.compile(r"(?:\A|\n\n)(```.*?\n```|\$\$.*?\$\$|.+?)(?=\n\n|\Z)", re.DOTALL)
+_LIST, _LIST_ITEM = re.compile(r"[-*] |\d+\. "), re.compile(r"\n(?=[-*] |\d+\. )")
+_WHOLE = re.compile(r"\$\$|```|\||>|\*\*\w+\*\*$|\*About [^*]*\*$")  # shown as it is
+_SHORT = 170  # characters of a paragraph that need no cut
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`*_\"“])")
+
+
+class Piece(NamedTuple):
+    """What stands on a slide in one piece: a cell, its height, and what the speaker says."""
+
+    cell: NotebookNode | None
+    height: int = 0
+    notes: str = ""
+    starts: str = ""  # "heading", or "question": a new slide, unless nothing is answered yet
+
+
+def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path]:
+    """Write the slides of `notebooks`, of all by default, into `folder`; their paths.
+
+    Raises:
+        WheelError: reveal.js was never here, and cannot be had.
+        PublishError, RunError: a notebook cannot be shown or read, or `folder` not written.
+    """
+    paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
+    with kept(REVEAL, REVEAL_SHA256) as wheel:
+        root = "sphinx_revealjs/_static/revealjs/"
+        reveal = {name: wheel.read(root + path).decode() for name, path in _PARTS.items()}
+    write_files(folder, {})  # ask before the work, not after it
+    files = {}
+    for path in paths:
+        page = read_page(path, path.stem)
+        page.notebook.cells = [*_slides(_pieces(page.notebook.cells))]
+        for number, cell in enumerate(page.notebook.cells):
+            cell["id"] = f"cell-{number}"  # a part has the id of the whole
+        html = export(page.notebook, "slides.html.j2", page.name, {p.stem for p in paths},
+                      title=page.title, reveal=reveal)  # fmt: skip
+        files[f"{path.stem}.html"] = html.encode()
+    write_files(folder, files)
+    return [folder / name for name in files]
+
+
+def _slides(pieces: Iterator[Piece]) -> Iterator[NotebookNode]:
+    """The cells in order; the last one of each slide has the notes in its metadata."""
+    cells, notes, title = [], [], None
+    height, answered = 0, False
+    for piece in pieces:
+        full = height + piece.height > _HEIGHT and height
+        if cells and piece.cell and (
+            piece.starts == "heading" or (piece.starts == "question" and answered) or full
+        ):  # fmt: skip
+            yield from _marked(cells, notes)
+            cells, notes, height, answered = [], [], 0, False
+            if piece.starts != "heading" and title:
+                cells = [copy.deepcopy(title)]
+        if piece.notes:
+            notes.append(piece.notes)
+        if piece.cell is None:
+            continue
+        if piece.starts == "heading":
+            title = piece.cell
+        cells.append(piece.cell)
+        height += piece.height
+        answered = answered or bool(piece.cell.get("outputs"))
+    yield from _marked(cells, notes)
+
+
+def _marked(cells: list[NotebookNode], notes: list[str]) -> list[NotebookNode]:
+    cells[0].metadata["slide_start"] = True
+    cells[-1].metadata["slide_notes"] = "\n\n".join(notes)
+    return cells
+
+
+def _pieces(cells: list[NotebookNode]) -> Iterator[Piece]:
+    for number, cell in enumerate(cells):
+        kind = cell.metadata.get("slideshow", {}).get("slide_type", "")
+        following = cells[number + 1].cell_type if number + 1 < len(cells) else ""
+        if kind == "skip":
+            continue
+        if kind == "notes":
+            yield Piece(None, notes=cell.source)
+        elif cell.cell_type == "code":
+            yield from _code(cell, "heading" if kind in ("slide", "subslide") else "")
+        elif kind in ("slide", "subslide", "fragment", "-"):
+            starts = "heading" if kind.endswith("slide") else ""
+            yield Piece(cell, _height(cell.source), starts=starts)
+        elif cell.cell_type == "markdown":
+            yield from _prose(cell.source, before_code=following == "code")
+
+
+def _prose(source: str, before_code: bool) -> Iterator[Piece]:
+    """A Markdown cell: its headings, what it says of what was, what it asks of what comes."""
+    parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)
+    for number, part in enumerate(parts):
+        if number % 2:
+            level = min(part.index(" "), 2)  # a slide's heading, whatever its depth
+            yield Piece(_text("#" * level + part.lstrip("#")), starts="heading")
+            continue
+        blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
+        if len(parts) == 1 and before_code:  # it goes on: told of what was, asks what comes
+            told, asked = _told_and_asked(_sentences(blocks[-1]))
+            yield from _shown([*blocks[:-1], *told])
+            yield from _shown([asked], "question")
+        else:
+            yield from _shown(blocks)
+
+
+def _told_and_asked(sentences: list[str]) -> tuple[list[str], str]:
+    """A paragraph cut before its question; if it has none, before its last sentence."""
+    questions = [n for n, sentence in enumerate(sentences) if sentence.endswith("?")]
+    cut = questions[0] if questions else len(sentences) - 1
+    return [" ".join(sentences[:cut])] if cut else [], " ".join(sentences[cut:])
+
+
+def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
+    """What a slide has of these paragraphs, lists, formulas; the notes have all of a paragraph."""
+    spoken = False
+    for block in blocks:
+        if _LIST.match(block):
+            for item in _LIST_ITEM.split(block):
+                yield Piece(_text(item), _height(item))
+        elif _WHOLE.match(block) or (len(block) <= _SHORT and not spoken):
+            yield Piece(_text(block), _height(block), starts=starts)
+        else:
+            sentences = _sentences(block)
+            first = 0 if spoken else 1 + (len(sentences[0]) < 30)
+            kept = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
+            text = " ".join(kept)
+            yield Piece(_text(text) if text else None, _height(text), block, starts)
+            spoken = True
+        starts = ""
+
+
+def _sentences(block: str) -> list[str]:
+    """The sentences of a paragraph; what is emphasised, code or a link is not cut."""
+    found = [""]
+    for part in _SENTENCE.split(block):
+        whole = not any(found[-1].count(mark) % 2 for mark in ("**", "`", "$"))
+        whole = whole and found[-1].count("[") == found[-1].count("]")
+        if found[-1] and whole:
+            found.append(part)
+        else:
+            found[-1] = f"{found[-1]} {part}".strip()
+    return found
+
+
+def _code(cell: NotebookNode, starts: str) -> Iterator[Piece]:
+    """A code cell in pieces that fit: some lines at a time, then each output."""
+    lines = cell.source.splitlines()
+    for chunk in _chunks(lines, _CODE_LINE):
+        part = copy.deepcopy(cell)
+        part.source, part.outputs = "\n".join(chunk), []
+        yield Piece(part, len(chunk) * _CODE_LINE + _GAP, starts=starts)
+        starts = ""
+    for output in cell.outputs:
+        for shown, height in _outputs(output):
+            part = copy.deepcopy(cell)
+            part.source, part.outputs = "", [shown]
+            yield Piece(part, height)
+
+
+def _chunks(lines: list[str], height: int) -> Iterator[list[str]]:
+    """The lines, as many at a time as fit; cut where a block of code ends, if there is one."""
+    while lines:
+        end = limit = (_HEIGHT - _GAP) // height
+        if len(lines) > limit:
+            ends = [n for n in range(limit // 2, limit + 1) if not lines[n].startswith(" ")]
+            end = max(ends, default=limit)
+        yield lines[:end]
+        lines = lines[end:]
+
+
+def _outputs(output: NotebookNode) -> Iterator[tuple[NotebookNode, int]]:
+    """An output in pieces that fit, each with its height; of what is long, the beginning."""
+    data = output.get("data", {"text/plain": output.get("text", "")})
+    if "image/png" in data:
+        yield output, _FIGURE
+    elif "text/html" in data:
+        html, height = _rows(data["text/html"])
+        yield new_output("display_data", {"text/html": html}), height
+    elif fence := re.fullmatch(
+        r"(```\w*\n)(.*)\n```\n?", data.get("text/markdown", ""), re.DOTALL
+    ):
+        for chunk in _chunks(fence[2].splitlines(), _CODE_LINE):
+            text = f"{fence[1]}{chr(10).join(chunk)}\n```"
+            yield (
+                new_output("display_data", {"text/markdown": text}),
+                len(chunk) * _CODE_LINE + _GAP,
+            )
+    elif "text/markdown" in data:
+        yield output, _height(data["text/markdown"])
+    else:
+        lines = data.get("text/plain", "").splitlines()
+        limit = (_HEIGHT - _GAP) // _OUTPUT_LINE - 2
+        if len(lines) > limit:
+            lines = [*lines[:limit], f"… {len(lines) - limit} more lines in the notebook"]
+        height = sum(max(1, math.ceil(len(line) / 96)) for line in lines) * _OUTPUT_LINE + _GAP
+        yield new_output("stream", text="\n".join(lines)), height
+
+
+def _rows(html: str) -> tuple[str, int]:
+    """The rows of a table that fit, and their height."""
+    soup = BeautifulSoup(html, "html.parser")
+    rows, height, left = soup.find_all("tr"), _GAP, 0
+    for row in rows:
+        cells = [len(cell.get_text()) for cell in row.find_all(["td", "th"])]
+        height += 12 + _OUTPUT_LINE * max(1, math.ceil(sum(cells) / 80))
+        if height > _HEIGHT - 60:
+            left += 1
+            row.decompose()
+            height = _HEIGHT
+    if left:
+        note = soup.new_tag("p")
+        note.string = f"… {left} more rows in the notebook"
+        soup.append(note)
+    return str(soup), min(height, _HEIGHT)
+
+
+def _text(source: str) -> NotebookNode:
+    return new_markdown_cell(source)
+
+
+def _height(text: str) -> int:
+    """How tall this Markdown is on a slide, about."""
+    if not text:
+        return 0
+    lines = re.sub(r"(?<!\n)\n(?![-*|\n])", " ", text).splitlines()
+    return sum(math.ceil(len(line) / 82) for line in lines) * _TEXT_LINE + 14

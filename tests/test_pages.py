@@ -1,0 +1,334 @@
+"""The pages and the slides: all of the notebooks, nothing from elsewhere, readable by anyone."""
+
+import functools
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser import axe_script, chromium, violations
+from bs4 import BeautifulSoup
+from conftest import NOTEBOOKS, small_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from mnist_nb.publish.pages import PublishError, build_site
+from mnist_nb.publish.slides import REVEAL, build_slides
+
+NAMES = [path.stem for path in NOTEBOOKS]
+TABLE = "<table border='1'><tr><th></th><th>a</th></tr><tr><th>0</th><td>1</td></tr></table>"
+
+
+def student_version(folder: Path, source: str = "# YOUR CODE HERE") -> Path:
+    """What `make student` leaves, in small."""
+    (folder / "notebooks" / "exercises").mkdir(parents=True)
+    cells = [
+        new_markdown_cell(
+            "# Try it\n\n*About 5 minutes to solve.*\n\nSee [the loss](../03_loss.ipynb#One-line),"
+            " [another](02_gone.ipynb) and [code](../../mnist_nb/model.py).\n\n## First\n\nDo."
+        ),
+        new_code_cell(source),
+    ]
+    nbformat.write(new_notebook(cells=cells), folder / "notebooks" / "exercises" / "01_try.ipynb")
+    with zipfile.ZipFile(folder / "student.zip", "w") as archive:
+        archive.writestr("README", "take me along")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    build_site(folder, student=student_version(tmp_path_factory.mktemp("student")))
+    return folder
+
+
+@functools.cache  # only read, and slow to parse
+def soup_of(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(), "html.parser")
+
+
+def html_files(site: Path) -> list[Path]:
+    return sorted(site.rglob("*.html"))
+
+
+def said(text: str) -> str:
+    """The words, however they are marked and broken into lines."""
+    return re.sub(r"[\W_]+", " ", text)
+
+
+def test_the_map_lists_every_notebook_in_order_with_what_it_says_of_itself(site):
+    entries = soup_of(site / "index.html").select("main > ol > li")
+    shown = [(e.a["href"], e.a.get_text(), e.p.get_text()) for e in entries]
+    expected = []
+    for path in NOTEBOOKS:
+        first = nbformat.read(path, as_version=4).cells[0].source.splitlines()
+        expected.append((f"{path.stem}.html", first[0].strip("# "), first[2].strip("*.")))
+    assert shown == [*expected, ("exercises/01_try.html", "Try it", "About 5 minutes to solve")]
+    assert [link["href"] for link in entries[3].select(".downloads a")] == [
+        "03_loss.ipynb",
+        "slides/03_loss.html",
+    ]
+    assert (site / "student.zip").is_file()
+
+
+def test_previous_and_next_go_through_all_pages(site):
+    names, page = [], "00_walkthrough.html"
+    while page:
+        names.append(page)
+        links = {a["rel"][0]: a["href"] for a in soup_of(site / page).select("header a[rel]")}
+        assert links.get("prev", "").rpartition("/")[2] == "".join(names[-2:-1])
+        page = links.get("next")
+    assert names == [*(f"{name}.html" for name in NAMES), "exercises/01_try.html"]
+
+
+def test_no_page_loads_anything_and_no_page_but_the_slides_has_a_script(site):
+    for path in html_files(site):
+        soup = soup_of(path)
+        assert not soup.find_all(["link", "iframe", "object", "embed", "video", "audio"])
+        assert all(tag["src"].startswith("data:") for tag in soup.find_all(src=True)), path
+        style = "".join(tag.get_text() for tag in soup.find_all("style"))
+        assert not re.search(r"@import|url\((?!['\"]?data:)", style), path
+        assert soup.find("script") is None or path.parent.name == "slides"
+
+
+@pytest.mark.parametrize("folder", [".", "slides"])
+def test_every_figure_arrives_with_the_alt_text_of_the_notebook(site, folder):
+    for path in NOTEBOOKS:
+        outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
+        expected = [
+            o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})
+        ]
+        images = soup_of(site / folder / f"{path.stem}.html").find_all("img")
+        assert [image["alt"] for image in images] == expected and all(expected)
+
+
+def test_every_link_leads_to_a_file_of_the_site_and_a_heading_in_it(site):
+    ids = {path: {tag["id"] for tag in soup_of(path).find_all(id=True)} for path in
+           map(Path.resolve, html_files(site))}  # fmt: skip
+    count = 0
+    for path in ids:
+        for link in soup_of(path).find_all("a", href=True):
+            target, _, fragment = link["href"].partition("#")
+            found = (path.parent / target).resolve() if target else path
+            assert found.is_file() and site.resolve() in found.parents, (path, link)
+            assert not fragment or fragment in ids[found], (path, link)
+            assert found.suffix != ".ipynb" or link.has_attr("download"), (path, link)
+            count += 1
+    assert count > 200
+    paragraph = soup_of(site / "exercises" / "01_try.html").main.find_all("p")[1]
+    assert [link["href"] for link in paragraph.find_all("a")] == ["../03_loss.html#One-line"]
+
+
+@pytest.mark.parametrize("folder", [".", "slides"])
+def test_the_formulas_are_there_as_mathml(site, folder):
+    source = "".join(c.source for c in nbformat.read(NOTEBOOKS[3], 4).cells)
+    formulas = re.findall(r"\$\$.+?\$\$|\$\w\$", source, flags=re.DOTALL)
+    soup = soup_of(site / folder / "03_loss.html")
+    text = "".join(tag.get_text() for tag in soup.select("p, li"))
+    assert len(formulas) == 4 and "$" not in text
+    shown = {math.get_text() for math in soup.find_all("math")}
+    assert {"z", "y", "m"} < shown and any("log" in math and "∑" in math for math in shown)
+
+
+def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_notes(site):
+    for path in NOTEBOOKS:
+        shown = [said(soup_of(site / folder / f"{path.stem}.html").main.get_text(" "))
+                 for folder in (".", "slides")]  # fmt: skip
+        for cell in nbformat.read(path, as_version=4).cells:
+            lines = cell.source.splitlines()
+            if cell.cell_type == "markdown":
+                text = re.sub(r"\]\([^)]*\)|^(\d+\.|[-#>]+) ", "\n\n", cell.source, flags=re.M)
+                lines = re.split(r"(?<=[.?!:])\s+|\n\n|[*`]+|\$+[^$]*\$+", text)
+            for line in lines:
+                assert all(said(line).strip() in text for text in shown), (path.stem, line)
+
+
+def test_exercises_are_published_without_solutions_or_not_at_all(tmp_path):
+    none = tmp_path / "none"
+    assert len(build_site(tmp_path / "site", NOTEBOOKS[0].parent, none)) == len(NOTEBOOKS) + 1
+    solved = student_version(tmp_path / "solved", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
+    with pytest.raises(PublishError, match=r"01_try\.ipynb has solutions in it"):
+        build_site(tmp_path / "site", student=solved)
+
+
+def deck_of(tmp_path, *cells) -> list[BeautifulSoup]:
+    path = tmp_path / "n.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    (deck,) = build_slides(tmp_path / "deck", [path])
+    return soup_of(deck).select("section")
+
+
+def test_what_the_metadata_of_a_cell_says_about_slides_is_done(tmp_path):
+    def cell(source, kind=None):
+        metadata = {"slideshow": {"slide_type": kind}} if kind else {}
+        return new_markdown_cell(source, metadata=metadata)
+
+    first, second = deck_of(
+        tmp_path, cell("# One"), cell("left out", "skip"), cell("whispered", "notes"),
+        cell("A. " * 90, "-"), cell("Two", "slide"), cell("three", "fragment"),
+    )  # fmt: skip
+    assert first.aside.get_text(strip=True) == "whispered" and "left out" not in str(first)
+    assert first.find_all("p")[0].get_text(strip=True) == ("A. " * 90).strip()
+    assert second.select(".fragment")[0].get_text(strip=True) == "three"
+
+
+def test_a_long_output_says_on_the_slide_how_much_is_left_out(tmp_path):
+    rows = TABLE.replace("</table>", "<tr><td>x</td><td>y</td></tr>" * 60 + "</table>")
+    table = new_output("display_data", {"text/html": rows})
+    lines = new_output("stream", text="".join(f"line {n}\n" for n in range(60)))
+    sections = deck_of(tmp_path, new_code_cell("f()", outputs=[table, lines]))
+    text = " ".join(section.get_text(" ") for section in sections)
+    shown = text.count("line ")
+    assert 10 < shown < 25 and f"{60 - shown} more lines in the notebook" in text
+    shown = text.count("y")
+    assert 5 < shown < 20 and re.search(r"\d+ more rows in the notebook", text)
+
+
+def no_network(folder: Path) -> dict[str, str]:
+    """The environment of someone whose package index does not answer and who has no cache."""
+    return {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null",
+            "PIP_NO_INDEX": "1", "HOME": str(folder),
+            "XDG_CACHE_HOME": str(folder / "cache")}  # fmt: skip
+
+
+def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
+    command, tmp_path, site
+):
+    from platformdirs import user_cache_path
+
+    notebook = small_notebook(tmp_path / "n.ipynb", "1 + 1")
+    done = command("slides", notebook, **no_network(tmp_path))
+    assert done.returncode == 1 and "Traceback" not in done.stderr and not done.stdout
+    assert f"{REVEAL} could not be had from the package index" in done.stderr
+    assert "copy sphinx_revealjs-3.2.1-py3-none-any.whl into" in done.stderr
+    assert not (tmp_path / "build").exists()
+
+    cache = tmp_path / "cache" / "mnist-nb"
+    cache.mkdir(parents=True)
+    (real,) = user_cache_path("mnist-nb", appauthor=False).glob("sphinx_revealjs-*.whl")
+    kept = Path(shutil.copy(real, cache))
+    done = command("slides", notebook, **no_network(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "build/slides/n.html\n"), done.stderr
+
+    kept.write_bytes(kept.read_bytes().replace(b"reveal", b"revenge", 1))
+    done = command("slides", notebook, **no_network(tmp_path))
+    assert done.returncode == 1 and "could not be had" in done.stderr
+
+
+def test_what_cannot_be_published_is_one_sentence(command, tmp_path):
+    nbformat.write(new_notebook(cells=[new_markdown_cell(r"$$\frac{1}{$$")]), tmp_path / "n.ipynb")
+    (tmp_path / "file").touch()
+    for arguments, words in (
+        (["slides", "n.ipynb"], "cannot be made into MathML"),
+        (["slides", "gone.ipynb"], "there is no notebook gone.ipynb"),
+        (["site", "-o", "file"], "cannot be written"),
+    ):
+        done = command(*arguments)
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return axe_script()
+
+
+@pytest.fixture
+def opened(browser, site):
+    """Opens a page, without a network, and counts what it asks for besides itself."""
+    asked, errors, contexts = [], [], []
+
+    def open_page(name, width=1280, height=720, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto((site / name).as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    own = {path.resolve().as_uri() for path in html_files(site)}
+    asked = {url.partition("#")[0] for url in asked if not url.startswith(("data:", "about:"))}
+    assert asked <= own and not errors
+
+
+PAGES = ["index", *NAMES, "exercises/01_try"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_in_light_in_dark_and_on_a_phone(opened, axe, name):
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+        page = opened(f"{name}.html", width, 844, scheme)
+        assert violations(page, axe) == [], (width, scheme)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_on_a_phone_nothing_but_boxes_scrolls_sideways(opened, name):
+    page = opened(f"{name}.html", 390, 844)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    out = page.evaluate("""[...document.querySelectorAll('main *')].filter(e =>
+        e.getBoundingClientRect().right > 391 && !e.closest('pre, .scroll')).length""")
+    assert out == 0
+
+
+def test_dark_is_the_readers_own_setting_and_print_is_never_dark(opened):
+    colour = "getComputedStyle(document.body).backgroundColor"
+    assert opened("03_loss.html").evaluate(colour) == "rgb(255, 255, 255)"
+    page = opened("03_loss.html", scheme="dark")
+    assert page.evaluate(colour) == "rgb(21, 24, 29)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(colour) == "rgb(255, 255, 255)"
+    assert not page.locator("nav").first.is_visible()
+
+
+def test_a_formula_is_drawn_as_one(opened):
+    box = opened("03_loss.html").locator("math[display=block]").first.bounding_box()
+    assert box["height"] > 40, "a fraction is taller than a line"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_every_slide_everything_is_inside_and_large_enough(opened, axe, name):
+    page = opened(f"slides/{name}.html")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    for number in range(page.evaluate("Reveal.getTotalSlides()")):
+        page.evaluate(f"Reveal.slide({number})")
+        wrong = page.evaluate("""() => {
+            const slide = Reveal.getCurrentSlide(), wrong = [];
+            for (const e of slide.querySelectorAll(':not(aside, aside *)')) {
+                const box = e.getBoundingClientRect(), size = getComputedStyle(e).fontSize;
+                if (box.right > 1280.5 || box.bottom > 720.5 || box.left < 0 || box.top < 0)
+                    wrong.push(`outside: ${e.outerHTML.slice(0, 200)}`);
+                if (e.scrollWidth > e.clientWidth + 1 && e.matches('pre, div'))
+                    wrong.push(`cut off: ${e.outerHTML.slice(0, 200)}`);
+                if (e.matches('pre, p, td') && parseFloat(size) < 14)
+                    wrong.push(`${size} is small: ${e.outerHTML.slice(0, 200)}`);
+                if (e.matches("img") && box.height < 240) wrong.push(`low: ${e.alt}`);
+            }
+            return wrong;
+        }""")
+        assert wrong == [], f"slide {number + 1}"
+        if number % 10 == 0:
+            assert violations(page, axe) == [], f"slide {number + 1}"
+
+
+def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened):
+    page = opened("slides/03_loss.html")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    with page.expect_popup() as popup:
+        page.keyboard.press("s")
+    notes = popup.value.locator(".speaker-controls-notes")
+    notes.get_by_text("To learn, it must be told in one number").wait_for(timeout=30_000)
