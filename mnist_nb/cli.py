@@ -10,6 +10,7 @@ import click
 from mnist_nb.data import DATASETS
 from mnist_nb.errors import Problem
 
+PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
 _PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
@@ -205,6 +206,36 @@ def lint(notebooks: tuple[Path, ...]) -> None:
             failed = True
             click.echo(f"{path}: breaks the rhythm: at most 4 and 15 lines, 0.8 to 1.5")
     sys.exit(failed)
+
+
+@main.command()
+@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "student",
+              help="Where they go.  [default: build/student]")  # fmt: skip
+def student(output: Path) -> None:
+    """Make the exercises without solutions, and a zip with all that a learner needs."""
+    from mnist_nb.publish.student import make_student
+
+    zipped = make_student(PROJECT, output)
+    click.echo(f"{zipped}: {zipped.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command()
+@click.argument("submissions", type=_PATH)
+@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "grades",
+              help="Where grades.csv and the pages go.  [default: build/grades]")  # fmt: skip
+@click.option("--uncontained", is_flag=True,
+              help="Let learners' code do whatever you may do on this machine.")  # fmt: skip
+def grade(submissions: Path, output: Path, uncontained: bool) -> None:
+    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb: a table, and a page for each learner."""
+    from mnist_nb.publish.grading import grade, total
+
+    exercises = PROJECT / "notebooks" / "exercises"
+    for learner, results in grade(submissions, exercises, output, not uncontained):
+        click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
+        for name, result in results.items():
+            if result.remark:
+                click.echo(f"  {name}: {result.remark}")
+    click.echo(f"\nThe table and a page for each learner: {output}")
 
 
 if __name__ == "__main__":
