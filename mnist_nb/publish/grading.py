@@ -29,8 +29,8 @@ from mnist_nb.publish.containment import inside, limits, need_containment
 from mnist_nb.publish.feedback import page
 from mnist_nb.publish.student import STUB, need_nbgrader, student_version
 
-CELL_SECONDS = 30  # then a cell is interrupted
-NOTEBOOK_SECONDS = 240  # then a notebook is killed, whatever it does
+CELL_SECONDS = 60  # then a cell is interrupted
+NOTEBOOK_SECONDS = 5 * CELL_SECONDS  # then a notebook is killed, whatever it does
 _LARGEST = 20_000_000  # bytes of a submitted notebook
 
 
@@ -137,7 +137,7 @@ def _configure(course: Path, contained: bool) -> None:
     }))  # fmt: skip
     (course / "nbgrader_config.json").write_text(json.dumps({
         "ClearSolutions": {"code_stub": {"python": STUB}},
-        "Execute": {"timeout": CELL_SECONDS},
+        "Execute": {"timeout": CELL_SECONDS, "iopub_timeout": CELL_SECONDS},
         # sockets in a shared folder, as there is no network inside
         "KernelManager": {"transport": "ipc", "connection_file": str(run / "kernel.json")},
     }))  # fmt: skip
