@@ -62,9 +62,12 @@ refresh: data  ## execute all notebooks again, store them in normal form
 student: build/nbgrader/.ready  ## the exercises for learners, and a zip with all they need
 	PYTHONPATH=build/nbgrader $(BIN)/mnist-nb student $(ARGS)
 
-grade: data build/nbgrader/.ready  ## grade SUBMISSIONS=folder, with LEARNER/EXERCISE.ipynb in it
+grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ## grade SUBMISSIONS=folder, with LEARNER/EXERCISE.ipynb in it
 	@test -n "$(SUBMISSIONS)" || { echo "say which: make grade SUBMISSIONS=folder"; exit 1; }
 	PYTHONPATH=build/nbgrader $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
+
+build/submissions: tests/submissions.py build/nbgrader/.ready
+	PYTHONPATH=build/nbgrader $(PY) tests/submissions.py $@
 
 # nbgrader and what it needs beyond the environment, aside: it would change everyone's JupyterLab
 build/nbgrader/.ready: $(READY)

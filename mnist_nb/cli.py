@@ -223,18 +223,20 @@ def student(output: Path) -> None:
 @click.argument("submissions", type=_PATH)
 @click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "grades",
               help="Where grades.csv and the pages go.  [default: build/grades]")  # fmt: skip
+@click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
+              help="How long a cell may take; a notebook, five times that.")  # fmt: skip
 @click.option("--uncontained", is_flag=True,
               help="Let learners' code do whatever you may do on this machine.")  # fmt: skip
-def grade(submissions: Path, output: Path, uncontained: bool) -> None:
+def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
     """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb: a table, and a page for each learner."""
     from mnist_nb.publish.grading import grade, total
 
     exercises = PROJECT / "notebooks" / "exercises"
-    for learner, results in grade(submissions, exercises, output, not uncontained):
+    for learner, results in grade(submissions, exercises, output, not uncontained, seconds):
         click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
-        for name, result in results.items():
-            if result.remark:
-                click.echo(f"  {name}: {result.remark}")
+        for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
+            names = [name for name, result in results.items() if result.remark == remark]
+            click.echo(f"  {', '.join(names)}: {remark}")
     click.echo(f"\nThe table and a page for each learner: {output}")
 
 

@@ -29,8 +29,6 @@ from mnist_nb.publish.containment import inside, limits, need_containment
 from mnist_nb.publish.feedback import page
 from mnist_nb.publish.student import STUB, need_nbgrader, student_version
 
-CELL_SECONDS = 60  # then a cell is interrupted
-NOTEBOOK_SECONDS = 5 * CELL_SECONDS  # then a notebook is killed, whatever it does
 _LARGEST = 20_000_000  # bytes of a submitted notebook
 
 
@@ -47,11 +45,24 @@ class Graded(NamedTuple):
     notebook: NotebookNode | None = None
 
 
+class _Course(NamedTuple):
+    """A folder for nbgrader, how its kernel is started, and the seconds that a cell has."""
+
+    folder: Path
+    contained: bool
+    seconds: int
+
+
 def grade(
-    submissions: Path, exercises: Path, output: Path, contained: bool = True
+    submissions: Path,
+    exercises: Path,
+    output: Path,
+    contained: bool = True,
+    seconds: int = 60,
 ) -> Iterator[tuple[str, dict[str, Graded]]]:
     """Grade `submissions`/LEARNER/EXERCISE.ipynb; yield each learner's results when known.
 
+    A cell is interrupted after `seconds`, a notebook is killed after five times that.
     Writes a page per learner into `output`, and grades.csv at the end. A notebook that is not
     there has no points; other files are ignored.
 
@@ -71,14 +82,12 @@ def grade(
     output.mkdir(parents=True, exist_ok=True)
     table = [("learner", "exercise", "points", "max", "remark")]
     with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
-        course = _prepared(originals, Path(temporary, "course"), contained)
+        course = _prepared(originals, _Course(Path(temporary, "course"), contained, seconds))
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             waiting = {
                 folder: {
-                    name: pool.submit(
-                        _graded, folder / f"{name}.ipynb", exercise, course, contained
-                    )
+                    name: pool.submit(_graded, folder / f"{name}.ipynb", exercise, course)
                     for name, exercise in originals.items()
                 }
                 for folder in folders
@@ -101,52 +110,52 @@ def total(results: dict[str, Graded]) -> tuple[float, float]:
     return sum(r.points for r in results.values()), sum(r.most for r in results.values())
 
 
-def _nbgrader(course: Path, *words: str) -> str:
+def _nbgrader(course: _Course, *words: str) -> str:
     """Run nbgrader's own command in `course`, with its kernel; why it failed, or nothing."""
     import nbgrader
 
     aside = Path(nbgrader.__file__).parents[1] / "bin"  # alembic, which nbgrader calls by name
     path = os.pathsep.join([str(aside), str(Path(sys.executable).parent), os.environ["PATH"]])
-    here = {"JUPYTER_PATH": str(course / "jupyter"), "PATH": path}
-    with (course / "log").open("w+b") as log:  # the kernel has it too; its size is limited
+    here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
+    with (course.folder / "log").open("w+b") as log:  # the kernel has it too; its size is limited
         try:
             done = subprocess.run(
-                [*limits(), sys.executable, "-m", "nbgrader", *words], cwd=course,
+                [*limits(), sys.executable, "-m", "nbgrader", *words], cwd=course.folder,
                 env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                timeout=NOTEBOOK_SECONDS,
+                timeout=5 * course.seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return f"after {NOTEBOOK_SECONDS} seconds"
+            return f"after {5 * course.seconds} seconds"
         log.seek(max(0, log.tell() - 100_000))
         text = log.read().decode(errors="replace")
     said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception)\b.*)$", text, re.M)
     return (said or ["nbgrader gave no reason"])[-1] if done.returncode else ""
 
 
-def _configure(course: Path, contained: bool) -> None:
+def _configure(course: _Course) -> None:
     """Write nbgrader's configuration, and a kernel python3 that is contained."""
-    run = course / "run"
+    run = course.folder / "run"
     run.mkdir(parents=True)
-    kernel = course / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
-    prefix = inside(run) if contained else []
+    prefix = inside(run) if course.contained else []
     kernel.write_text(json.dumps({
         "argv": [*prefix, sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3", "language": "python",
         "interrupt_mode": "message",  # a signal would reach bubblewrap
     }))  # fmt: skip
-    (course / "nbgrader_config.json").write_text(json.dumps({
+    (course.folder / "nbgrader_config.json").write_text(json.dumps({
         "ClearSolutions": {"code_stub": {"python": STUB}},
-        "Execute": {"timeout": CELL_SECONDS, "iopub_timeout": CELL_SECONDS},
+        "Execute": {"timeout": course.seconds, "iopub_timeout": course.seconds},
         # sockets in a shared folder, as there is no network inside
         "KernelManager": {"transport": "ipc", "connection_file": str(run / "kernel.json")},
     }))  # fmt: skip
 
 
-def _prepared(originals: dict[str, NotebookNode], course: Path, contained: bool) -> Path:
+def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
     """A course in which nbgrader knows the exercises, with their hidden tests."""
-    _configure(course, contained)
-    source = course / "source" / "exercises"
+    _configure(course)
+    source = course.folder / "source" / "exercises"
     source.mkdir(parents=True)
     for name, original in originals.items():
         nbformat.write(original, source / f"{name}.ipynb")
@@ -155,20 +164,20 @@ def _prepared(originals: dict[str, NotebookNode], course: Path, contained: bool)
     return course
 
 
-def _graded(path: Path, original: NotebookNode, prepared: Path, contained: bool) -> Graded:
+def _graded(path: Path, original: NotebookNode, prepared: _Course) -> Graded:
     """The result of the submitted notebook at `path`, whatever it is."""
     from nbgrader.utils import determine_grade, is_grade
 
     most = sum(cell.metadata.nbgrader.points for cell in original.cells if is_grade(cell))
     try:
-        notebook = _executed(path, student_version(original), prepared, contained)
+        notebook = _executed(path, student_version(original), prepared)
         points = sum(determine_grade(cell)[0] or 0 for cell in notebook.cells if is_grade(cell))
     except Exception as error:  # there is no end to what a file can cause
         return Graded(0, most, " ".join(str(error).split())[:150] or type(error).__name__)
     return Graded(points, most, "", notebook)
 
 
-def _executed(path: Path, blank: NotebookNode, prepared: Path, contained: bool) -> NotebookNode:
+def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNode:
     """The submitted notebook at `path`, executed with the hidden tests by nbgrader."""
     if path.is_symlink() or not path.is_file():
         raise GradingError("not handed in")
@@ -176,11 +185,11 @@ def _executed(path: Path, blank: NotebookNode, prepared: Path, contained: bool) 
         raise GradingError(f"larger than {_LARGEST:,} bytes")
     notebook = _repaired(nbformat.read(path, as_version=4), blank)
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
-        course = Path(folder)
-        _configure(course, contained)
-        shutil.copy(prepared / "gradebook.db", course)
+        course = prepared._replace(folder=Path(folder))
+        _configure(course)
+        shutil.copy(prepared.folder / "gradebook.db", folder)
         submitted, executed = (
-            course / step / "learner" / "exercises" / path.name
+            Path(folder, step, "learner", "exercises", path.name)
             for step in ("submitted", "autograded")
         )
         submitted.parent.mkdir(parents=True)
