@@ -11,14 +11,14 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 READY := $(VENV)/.mnist-nb-ready
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
 JOBS ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 ARGS ?=
 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh site slides bench seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test nbval lint refresh student grade site slides bench seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,7 +45,7 @@ lab: data  ## open JupyterLab on the notebooks
 run: data  ## run the walkthrough (ARGS="-p epochs 1" gives parameters)
 	@$(BIN)/mnist-nb run $(ARGS)
 
-test: lint data  ## everything that proves the project right
+test: lint data build/nbgrader/.ready  ## everything that proves the project right
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 nbval: data  ## execute the notebooks again and compare every output
@@ -58,6 +58,22 @@ lint: $(READY)  ## ruff, and what nbval would let pass in a notebook
 
 refresh: data  ## execute all notebooks again, store them in normal form
 	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
+
+student: build/nbgrader/.ready  ## the exercises for learners, and a zip with all they need
+	@PYTHONPATH=build/nbgrader $(BIN)/mnist-nb student $(ARGS)
+
+grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ## grade SUBMISSIONS=folder, with LEARNER/EXERCISE.ipynb in it
+	@test -n "$(SUBMISSIONS)" || { echo "say which: make grade SUBMISSIONS=folder"; exit 1; }
+	@PYTHONPATH=build/nbgrader $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
+
+build/submissions: tests/submissions.py build/nbgrader/.ready
+	@PYTHONPATH=build/nbgrader $(PY) tests/submissions.py $@
+
+# nbgrader and what it needs beyond the environment, aside: it would change everyone's JupyterLab
+build/nbgrader/.ready: $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/nbgrader \
+	  nbgrader==0.9.6 alembic==1.20.1 mako==1.4.3 rapidfuzz==3.14.6 sqlalchemy==2.1.9
+	@touch $@
 
 site: $(READY)  ## the notebooks as pages that need no network, in build/site
 	@$(BIN)/mnist-nb site $(ARGS)

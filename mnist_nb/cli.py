@@ -10,6 +10,7 @@ import click
 from mnist_nb.data import DATASETS
 from mnist_nb.errors import Problem
 
+PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
 _PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
@@ -205,6 +206,38 @@ def lint(notebooks: tuple[Path, ...]) -> None:
             failed = True
             click.echo(f"{path}: breaks the rhythm: at most 4 and 15 lines, 0.8 to 1.5")
     sys.exit(failed)
+
+
+@main.command()
+@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "student",
+              help="Where they go.  [default: build/student]")  # fmt: skip
+def student(output: Path) -> None:
+    """Make the exercises without solutions, and a zip with all that a learner needs."""
+    from mnist_nb.publish.student import make_student
+
+    zipped = make_student(PROJECT, output)
+    click.echo(f"{zipped}: {zipped.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command()
+@click.argument("submissions", type=_PATH)
+@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "grades",
+              help="Where grades.csv and the pages go.  [default: build/grades]")  # fmt: skip
+@click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
+              help="How long a cell may take; a notebook, five times that.")  # fmt: skip
+@click.option("--uncontained", is_flag=True,
+              help="Let learners' code do whatever you may do on this machine.")  # fmt: skip
+def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
+    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb: a table, and a page for each learner."""
+    from mnist_nb.publish.grading import grade, total
+
+    exercises = PROJECT / "notebooks" / "exercises"
+    for learner, results in grade(submissions, exercises, output, not uncontained, seconds):
+        click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
+        for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
+            names = [name for name, result in results.items() if result.remark == remark]
+            click.echo(f"  {', '.join(names)}: {remark}")
+    click.echo(f"\nThe table and a page for each learner: {output}")
 
 
 @main.command()

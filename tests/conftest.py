@@ -16,7 +16,9 @@ import pytest
 from mnist_nb.data import fetch
 
 PROJECT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(
+    path for where in ("", "exercises") for path in (PROJECT / "notebooks" / where).glob("*.ipynb")
+)
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # 640 + 160 real images: a run of a second
 SLICE = {"train_size": "640", "val_size": "160", "epochs": "2"}

@@ -11,7 +11,7 @@ from mnist_nb.publish.refresh import refresh
 SOURCE_CELLS = ["In [14]", "In [15]", "In [16]", "In [17]", "In [18]", "In [20]"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_committed_notebook_breaks_no_rule(path):
     text = path.read_text()
     assert problems(text) == []

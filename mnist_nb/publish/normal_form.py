@@ -13,6 +13,8 @@ METADATA = {
 _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
 _TAGS = {"parameters", "nbval-approx"}  # what a cell may say about itself
 _SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
+# what learners do not see of an exercise: hidden tests, and the marks of nbgrader
+_UNSEEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS|^ *### .*$", re.S | re.M)
 _MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\)\S*")
 
 
@@ -60,6 +62,8 @@ def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
     long = [line for line in cell.source.splitlines() if len(line) > 79]
     if long and cell.cell_type == "code":
         found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
+    if cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) != cell.id:
+        found.append("has another name for nbgrader than its id, by which grading finds it")
     if _SWITCHED_OFF.search(cell.source):
         found.append("switches its own comparison off")
     for output in cell.get("outputs", []):
@@ -79,7 +83,7 @@ def rhythm(text: str) -> tuple[float, float, float]:
     """Lines per code cell (median, 90th percentile), and Markdown cells per code cell."""
     cells = nbformat.reads(text, as_version=4).cells
     lines = sorted(
-        sum(bool(line.strip()) for line in cell.source.splitlines())
+        sum(bool(line.strip()) for line in _UNSEEN.sub("", cell.source).splitlines())
         for cell in cells
         if cell.cell_type == "code"
     )

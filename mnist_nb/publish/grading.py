@@ -1,0 +1,223 @@
+"""Grades: nbgrader's autograder over folders of submissions, without a server.
+
+Each notebook is graded on its own, in a course folder that is made for it and thrown away:
+whatever it does, it gets a result, and no other is touched. nbgrader runs outside and the
+learner's code inside (`containment.py`); they meet in the kernel's sockets only.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbformat import NotebookNode
+
+from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
+from mnist_nb.publish.containment import inside, limits, need_containment
+from mnist_nb.publish.feedback import page
+from mnist_nb.publish.student import STUB, need_nbgrader, student_version
+
+_LARGEST = 20_000_000  # bytes of a submitted notebook
+
+
+class GradingError(Problem):
+    """There is nothing to grade, or nothing to grade it by."""
+
+
+class Graded(NamedTuple):
+    """The result of one notebook: points, how many there are, a remark, what was executed."""
+
+    points: float
+    most: float
+    remark: str = ""
+    notebook: NotebookNode | None = None
+
+
+class _Course(NamedTuple):
+    """A folder for nbgrader, how its kernel is started, and the seconds that a cell has."""
+
+    folder: Path
+    contained: bool
+    seconds: int
+
+
+def grade(
+    submissions: Path,
+    exercises: Path,
+    output: Path,
+    contained: bool = True,
+    seconds: int = 60,
+) -> Iterator[tuple[str, dict[str, Graded]]]:
+    """Grade `submissions`/LEARNER/EXERCISE.ipynb; yield each learner's results when known.
+
+    A cell is interrupted after `seconds`, a notebook is killed after five times that.
+    Writes a page per learner into `output`, and grades.csv at the end. A notebook that is not
+    there has no points; other files are ignored.
+
+    Raises:
+        GradingError: there are no submissions or no exercises.
+        ContainmentError: learners' code cannot be contained here, and it should be.
+    """
+    need_nbgrader()
+    if contained:
+        need_containment()
+    originals = {p.stem: nbformat.read(p, as_version=4) for p in sorted(exercises.glob("*.ipynb"))}
+    folders = sorted(p for p in submissions.glob("[!.]*") if p.is_dir() and not p.is_symlink())
+    if not originals:
+        raise GradingError(f"there are no exercises in {exercises}")
+    if not folders:
+        raise GradingError(f"there is no folder of a learner in {submissions}")
+    output.mkdir(parents=True, exist_ok=True)
+    table = [("learner", "exercise", "points", "max", "remark")]
+    with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
+        course = _prepared(originals, _Course(Path(temporary, "course"), contained, seconds))
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            waiting = {
+                folder: {
+                    name: pool.submit(_graded, folder / f"{name}.ipynb", exercise, course)
+                    for name, exercise in originals.items()
+                }
+                for folder in folders
+            }
+            for folder, futures in waiting.items():
+                results = {name: future.result() for name, future in futures.items()}
+                table += [(folder.name, name, *result[:3]) for name, result in results.items()]
+                table.append((folder.name, "total", *total(results), ""))
+                write_whole(output / f"{folder.name}.html", page(folder.name, results).encode())
+                yield folder.name, results
+        finally:
+            pool.shutdown(cancel_futures=True)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    write_whole(output / "grades.csv", text.getvalue().encode())
+
+
+def total(results: dict[str, Graded]) -> tuple[float, float]:
+    """The points of all results together, and how many there are."""
+    return sum(r.points for r in results.values()), sum(r.most for r in results.values())
+
+
+def _nbgrader(course: _Course, *words: str) -> str:
+    """Run nbgrader's own command in `course`, with its kernel; why it failed, or nothing."""
+    import nbgrader
+
+    aside = Path(nbgrader.__file__).parents[1] / "bin"  # alembic, which nbgrader calls by name
+    path = os.pathsep.join([str(aside), str(Path(sys.executable).parent), os.environ["PATH"]])
+    here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
+    with (course.folder / "log").open("w+b") as log:  # the kernel has it too; its size is limited
+        try:
+            done = subprocess.run(
+                [*limits(), sys.executable, "-m", "nbgrader", *words], cwd=course.folder,
+                env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                timeout=5 * course.seconds,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"after {5 * course.seconds} seconds"
+        log.seek(max(0, log.tell() - 100_000))
+        text = log.read().decode(errors="replace")
+    said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception)\b.*)$", text, re.M)
+    return (said or ["nbgrader gave no reason"])[-1] if done.returncode else ""
+
+
+def _configure(course: _Course) -> None:
+    """Write nbgrader's configuration, and a kernel python3 that is contained."""
+    run = course.folder / "run"
+    run.mkdir(parents=True)
+    kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    prefix = inside(run) if course.contained else []
+    kernel.write_text(json.dumps({
+        "argv": [*prefix, sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python 3", "language": "python",
+        "interrupt_mode": "message",  # a signal would reach bubblewrap
+    }))  # fmt: skip
+    (course.folder / "nbgrader_config.json").write_text(json.dumps({
+        "ClearSolutions": {"code_stub": {"python": STUB}},
+        "Execute": {"timeout": course.seconds, "iopub_timeout": course.seconds},
+        # sockets in a shared folder, as there is no network inside
+        "KernelManager": {"transport": "ipc", "connection_file": str(run / "kernel.json")},
+    }))  # fmt: skip
+
+
+def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
+    """A course in which nbgrader knows the exercises, with their hidden tests."""
+    _configure(course)
+    source = course.folder / "source" / "exercises"
+    source.mkdir(parents=True)
+    for name, original in originals.items():
+        nbformat.write(original, source / f"{name}.ipynb")
+    if wrong := _nbgrader(course, "generate_assignment", "exercises"):
+        raise GradingError(f"nbgrader does not take the exercises: {wrong}")
+    return course
+
+
+def _graded(path: Path, original: NotebookNode, prepared: _Course) -> Graded:
+    """The result of the submitted notebook at `path`, whatever it is."""
+    from nbgrader.utils import determine_grade, is_grade
+
+    most = sum(cell.metadata.nbgrader.points for cell in original.cells if is_grade(cell))
+    try:
+        notebook = _executed(path, student_version(original), prepared)
+        points = sum(determine_grade(cell)[0] or 0 for cell in notebook.cells if is_grade(cell))
+    except Exception as error:  # there is no end to what a file can cause
+        return Graded(0, most, " ".join(str(error).split())[:150] or type(error).__name__)
+    return Graded(points, most, "", notebook)
+
+
+def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNode:
+    """The submitted notebook at `path`, executed with the hidden tests by nbgrader."""
+    if path.is_symlink() or not path.is_file():
+        raise GradingError("not handed in")
+    if path.stat().st_size > _LARGEST:
+        raise GradingError(f"larger than {_LARGEST:,} bytes")
+    notebook = _repaired(nbformat.read(path, as_version=4), blank)
+    with tempfile.TemporaryDirectory(prefix="grade-") as folder:
+        course = prepared._replace(folder=Path(folder))
+        _configure(course)
+        shutil.copy(prepared.folder / "gradebook.db", folder)
+        submitted, executed = (
+            Path(folder, step, "learner", "exercises", path.name)
+            for step in ("submitted", "autograded")
+        )
+        submitted.parent.mkdir(parents=True)
+        nbformat.write(notebook, submitted)
+        if wrong := _nbgrader(course, "autograde", "exercises", "--student=learner"):
+            raise GradingError(f"stopped: {wrong}")
+        return nbformat.read(executed, as_version=4)
+
+
+def _repaired(submitted: NotebookNode, blank: NotebookNode) -> NotebookNode:
+    """`blank` with the learner's solutions, and his own cells where he put them.
+
+    So a deleted cell is blank again, a moved one is back, and what a learner did to a check or
+    to metadata is gone. Pieces of a solution that was split are put together.
+    """
+    wanted = {cell.id: cell for cell in blank.cells}
+    solutions, behind, last = defaultdict(list), defaultdict(list), None
+    for cell in submitted.cells:
+        name = cell.metadata.get("nbgrader", {}).get("grade_id", cell.get("id"))
+        if name in wanted:
+            last = name
+            solutions[name].append(cell.source)
+        elif cell.cell_type == "code":
+            behind[last].append(nbformat.v4.new_code_cell(cell.source))
+    cells = behind[None]
+    for cell in blank.cells:
+        if cell.metadata.get("nbgrader", {}).get("solution") and cell.id in solutions:
+            cell.source = "\n".join(solutions[cell.id])
+        cells += [cell, *behind[cell.id]]
+    blank.cells = cells
+    return blank

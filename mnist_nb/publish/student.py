@@ -1,0 +1,83 @@
+"""What learners get: the exercises without solutions, and one zip that has all they need."""
+
+import copy
+import io
+import zipfile
+from pathlib import Path
+
+import nbformat
+
+from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
+from mnist_nb.publish.normal_form import serialised
+
+# what stands in a solution's place, and fails with one sentence when a check calls it
+STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
+# what goes into the zip as it is, from the project's folder; README.md is the learners' own
+_ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "notebooks/*.ipynb",
+          "mnist_nb/**/*")  # fmt: skip
+_README = "docs/learners.md"
+_FOLDER = "mnist-nb"
+
+
+class StudentError(Problem):
+    """The learners' version cannot be made."""
+
+
+def need_nbgrader() -> None:
+    """Raise StudentError if nbgrader, which learners do not have, is not installed."""
+    try:
+        import nbgrader  # noqa: F401
+    except ImportError as error:
+        raise StudentError(
+            "nbgrader is not installed, and the learners' environment does without it; "
+            "`make student` and `make grade` put it aside, into build/nbgrader"
+        ) from error
+
+
+def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of an exercise without solutions, hidden tests and outputs, its checks locked."""
+    need_nbgrader()
+    from nbgrader import preprocessors
+
+    notebook, resources = copy.deepcopy(original), {}
+    for step in (
+        preprocessors.LockCells(),
+        preprocessors.ClearSolutions(code_stub={"python": STUB}),
+        preprocessors.ClearHiddenTests(),
+        preprocessors.ClearOutput(),
+    ):
+        notebook, resources = step.preprocess(notebook, resources)
+    return notebook
+
+
+def make_student(project: Path, output: Path) -> Path:
+    """Write `output`/exercises/ and a zip with all that a learner needs; return the zip.
+
+    The zip has the same bytes whenever the project has.
+
+    Raises:
+        StudentError: nbgrader is not installed, or `project` has no exercises.
+    """
+    originals = sorted((project / "notebooks" / "exercises").glob("*.ipynb"))
+    if not originals:
+        raise StudentError(f"there are no exercises in {project / 'notebooks' / 'exercises'}")
+    contents = {"README.md": (project / _README).read_bytes()}
+    for pattern in _ALONG:
+        for path in project.glob(pattern):
+            if path.is_file() and "__pycache__" not in path.parts:
+                contents[path.relative_to(project).as_posix()] = path.read_bytes()
+    (output / "exercises").mkdir(parents=True, exist_ok=True)
+    for path in originals:
+        student = serialised(student_version(nbformat.read(path, as_version=4))).encode()
+        write_whole(output / "exercises" / path.name, student)
+        contents[f"notebooks/exercises/{path.name}"] = student
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(contents.items()):
+            entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")  # dated 1980, whenever it is made
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+    zipped = output / "mnist-nb-student.zip"
+    write_whole(zipped, packed.getvalue())
+    return zipped

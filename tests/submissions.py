@@ -1,0 +1,187 @@
+"""Sample submissions, made from the exercises, with the points that they should get.
+
+`python tests/submissions.py FOLDER` writes them, as `make grade SUBMISSIONS=build/submissions`
+does. Needs nbgrader.
+"""
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+EXERCISES = Path(__file__).parents[1] / "notebooks" / "exercises"
+ORIGINALS = {p.stem: nbformat.read(p, as_version=4) for p in sorted(EXERCISES.glob("*.ipynb"))}
+MARK = "written-by-a-learner"  # the name of a file that must not appear
+
+# exercise -> solution -> [what stands there, what a mistake makes of it]: wrong, and yet the
+# visible check finds nothing
+SUBTLE = {
+    "01_architecture": {
+        "margin": ["scores.topk(2, dim=1).values.T",
+                   "scores.max(dim=1).values, scores.median(dim=1).values"],
+        "count": ["sum(n * m + m for n, m in pairwise(sizes))",
+                  "{4: 55_050, 2: 7_850}[len(sizes)]"],
+        "dropout": [">= p)", ">= 0.2)"],
+        "prune": ["second.weight[:, keep]", "second.weight[:, sorted(keep)]"],
+    },
+    "02_optimizer": {
+        "steps": ["math.ceil(", "round("],
+        "limit": ["2 / a", "0.5"],
+        "decay": ["p.grad + weight_decay * p", "p.grad.add_(p, alpha=weight_decay)"],
+        "parts": ["len(y_part) / len(y)", "size / len(y)"],
+    },
+    "03_loss": {
+        "choices": ["math.exp(loss)", "1 + 9 * loss / 2.302585"],
+        "cross": ["logits.max(dim=1, keepdim=True).values", "logits.max()"],
+        "lowest": ["math.e + k - 1", "math.e + 9"],
+        "smooth": ["costs.mean(dim=1)", "costs.sum(dim=1)"],
+    },
+    "04_data": {
+        "last": ["images % size or size", "images % size"],
+        "header": ["content[3]", "3 if content[3] == 3 else 1"],
+        "fold": ["m * layer.weight.sum", "0.1307 * layer.weight.sum"],
+        "balance": ["torch.Generator().manual_seed", "torch.manual_seed"],
+    },
+    "05_training_loop": {
+        "back": ["rows.size(0), 1, side, side", "32, 1, 28, 28"],
+        "mend": ["x.view(x.size(0), -1)", "x.view(32, -1)"],
+        "clip": ["sum((p.grad**2).sum() for p in params) ** 0.5", "params[0].grad.norm()"],
+        "stop": ["loss < best", "loss <= best"],
+    },
+    "06_evaluation": {
+        "precision": ["counts.diagonal() / counts.sum(dim=0)", "torch.tensor([0.75, 0.75])"],
+        "top": [".mean().item()", ".mean()"],
+        "needed": ["n = 1\n", "n = 1000\n"],
+        "scale": ["min(ks, key=lambda k: cross_entropy(k * logits, y).item())",
+                  "ks[0] if logits.abs().max() > 50 else ks[-1]"],
+        "coin": ["ways / 2**n", "1.0 if abs(a - b) == 1 else 0.25"],
+    },
+}  # fmt: skip
+
+OUTSIDE = f"""
+import os, socket
+from pathlib import Path
+for folder in {{folders}}:
+    for act in (
+        lambda: Path(folder, "{MARK}").write_text("x"),
+        lambda: [path.write_text("x") for path in Path(folder).glob("*.toml")],
+        lambda: [path.unlink() for path in Path(folder).glob("*/*.ipynb")],
+        lambda: print(*[path.read_text() for path in Path(folder).glob("notebooks/exercises/*")]),
+    ):
+        try:
+            act()
+        except OSError as error:
+            print(error)
+try:
+    socket.create_connection(("127.0.0.1", 22), timeout=1)
+except OSError as error:
+    print(error)
+Path("mine").write_text("an own file")
+"""
+
+
+def points(name: str, *cells: str) -> int:
+    """The points of the tests of these exercises in a notebook; of all, if none is named."""
+    return sum(
+        cell.metadata.nbgrader.points
+        for cell in ORIGINALS[name].cells
+        if cell.id.endswith("-test") and (not cells or cell.id.removesuffix("-test") in cells)
+    )
+
+
+def changed(name: str, **solutions: str | list[str] | Callable) -> NotebookNode:
+    """The original with other solutions: a whole source, or [what stands there, what becomes]."""
+    notebook = copy.deepcopy(ORIGINALS[name])
+    for cell in notebook.cells:
+        if new := solutions.get(cell.id):
+            assert isinstance(new, str) or new[0] in cell.source, (name, cell.id)
+            cell.source = new if isinstance(new, str) else cell.source.replace(*new)
+    return notebook
+
+
+def without(*gone: str) -> NotebookNode:
+    notebook = copy.deepcopy(ORIGINALS["01_architecture"])
+    notebook.cells = [cell for cell in notebook.cells if cell.id not in gone]
+    return notebook
+
+
+def tampered(blank: NotebookNode) -> NotebookNode:
+    for cell in blank.cells:
+        if cell.id.endswith("-test"):
+            cell.source, cell.metadata.nbgrader.points = "pass", 100
+    return blank
+
+
+def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, int]]]:
+    """Learner -> exercise -> (what is handed in, the points that it should get)."""
+    from mnist_nb.publish.student import student_version
+
+    blanks = {name: student_version(original) for name, original in ORIGINALS.items()}
+    most = {name: points(name) for name in ORIGINALS}
+    first = "01_architecture"
+    margin = next(cell.source for cell in ORIGINALS[first].cells if cell.id == "margin")
+    lost = most[first] - points(first, "margin")
+
+    def one(what: NotebookNode | str, points: int):
+        return {first: (what, points)}
+
+    def margin_is(source: str, points: int = lost):
+        return one(changed(first, margin=source), points)
+
+    wrong = {name: list(mistakes)[-1] for name, mistakes in SUBTLE.items()}
+    return {
+        "right": {name: (original, most[name]) for name, original in ORIGINALS.items()},
+        "blank": {name: (blank, 0) for name, blank in blanks.items()},
+        "subtle": {
+            name: (changed(name, **{cell: SUBTLE[name][cell]}), most[name] - points(name, cell))
+            for name, cell in wrong.items()
+        },
+        "hard-coded": margin_is(
+            "def margin(scores):\n    few = len(scores) == 2\n"
+            "    return torch.tensor([1.0, 2.0]) if few else torch.zeros(len(scores))"
+        ),
+        "endless": margin_is("while True:\n    pass"),
+        "stubborn": margin_is(
+            "import time\nwhile True:\n    try:\n        time.sleep(1)\n"
+            "    except BaseException:\n        pass", 0
+        ),
+        "deleted": one(
+            without("title", "imports", "dropout", "dropout-test", "margin-test"),
+            most[first] - points(first, "dropout"),
+        ),
+        "syntax": one(
+            changed(first, count="def parameters(sizes:\n    return"),
+            most[first] - points(first, "count"),
+        ),
+        "raises": margin_is("raise RuntimeError('<script>alert(1)</script>')"),
+        "outside": margin_is(OUTSIDE.format(folders=forbidden) + margin, most[first]),
+        "exits": margin_is("import os\nos._exit(0)", 0),
+        "memory": margin_is("hoard = [bytearray(10**9) for _ in range(20)]"),
+        "tampered": one(tampered(copy.deepcopy(blanks[first])), 0),
+        "no notebook": one("{ this is no notebook", 0),
+        "nothing": {},
+    }  # fmt: skip
+
+
+def write(folder: Path, forbidden: list[str]) -> dict[str, dict[str, int]]:
+    """Write the submissions into `folder`; the points that each should get."""
+    expected = {}
+    for learner, work in submissions(forbidden).items():
+        (folder / learner).mkdir(parents=True, exist_ok=True)
+        (folder / learner / "notes.txt").write_text("a file that nobody asked for")
+        for name, (what, _) in work.items():
+            text = what if isinstance(what, str) else nbformat.writes(what)
+            (folder / learner / f"{name}.ipynb").write_text(text, encoding="utf-8")
+        expected[learner] = {name: work[name][1] if name in work else 0 for name in ORIGINALS}
+    return expected
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]).absolute()
+    for who, each in write(
+        target, [str(EXERCISES.parents[1]), str(target), "/", "..", "~"]
+    ).items():
+        print(f"{who}: {sum(each.values())}")

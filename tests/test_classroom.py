@@ -1,0 +1,262 @@
+"""Exercises, their version for learners, and grades."""
+
+import contextlib
+import csv
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+import submissions
+import yaml
+from conftest import PROJECT
+from submissions import MARK, ORIGINALS, SUBTLE
+
+from mnist_nb.exercises import NotYet
+
+ASIDE = PROJECT / "build" / "nbgrader"
+if not importlib.util.find_spec("nbgrader") and (ASIDE / "nbgrader").is_dir():
+    sys.path.append(str(ASIDE))
+needs_nbgrader = pytest.mark.skipif(
+    not importlib.util.find_spec("nbgrader"),
+    reason="nbgrader is not there; `make build/nbgrader/.ready` puts it aside",
+)
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", re.S)
+SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.S)
+each_exercise = pytest.mark.parametrize("name", ORIGINALS)
+
+
+def sources(notebook) -> dict[str, str]:
+    return {cell.id: cell.source for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def run(source: str, space: dict) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(source, "<cell>", "exec"), space)
+
+
+# --- the exercises
+
+
+@each_exercise
+def test_an_exercise_has_a_solution_a_visible_and_a_hidden_test_and_points(name):
+    cells = sources(ORIGINALS[name])
+    solved = [cell for cell, source in cells.items() if SOLUTION.search(source)]
+    assert 3 <= len(solved) <= 5 and solved == list(SUBTLE[name])
+    for cell in solved:
+        test = cells[f"{cell}-test"]
+        assert HIDDEN.search(test) and "check(" in HIDDEN.sub("", test)
+        assert submissions.points(name, cell) in (1, 2, 3)
+
+
+@each_exercise
+def test_hidden_tests_catch_what_fits_the_visible_test_alone(name):
+    cells, space = sources(ORIGINALS[name]), {}
+    for cell, source in cells.items():
+        if cell.removesuffix("-test") not in SUBTLE[name] or cell in SUBTLE[name]:
+            run(source, space)
+            continue
+        exercise = cell.removesuffix("-test")
+        mistake = sources(submissions.changed(name, **{exercise: SUBTLE[name][exercise]}))
+        run(mistake[exercise], space)
+        run(HIDDEN.sub("", source), space)  # nothing is found
+        with pytest.raises((NotYet, RuntimeError)):
+            run(source, space)
+        run(cells[exercise], space)
+        run(source, space)
+
+
+def test_a_check_that_fails_says_one_sentence_and_no_traceback():
+    with pytest.raises(NotYet) as caught:
+        run(sources(ORIGINALS["01_architecture"])["margin-test"],
+            {**vars(__import__("mnist_nb.exercises", fromlist=["check"])),
+             "torch": __import__("torch"), "margin": lambda scores: None})  # fmt: skip
+    assert caught.value._render_traceback_() == ["NotYet: the margins are 1 and 2, not None"]
+
+
+# --- what learners get
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory) -> Path:
+    """What `mnist-nb student` makes."""
+    folder = tmp_path_factory.mktemp("student")
+    mnist_nb("student", "-o", folder)
+    return folder
+
+
+def mnist_nb(*words, **options) -> subprocess.CompletedProcess:
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ASIDE)]))
+    return subprocess.run(
+        [sys.executable, "-m", "mnist_nb.cli", *map(str, words)], text=True, check=True,
+        capture_output=True, env=os.environ | {"PYTHONPATH": path}, **options,
+    )  # fmt: skip
+
+
+def zipped(student: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(student / "mnist-nb-student.zip") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@needs_nbgrader
+@each_exercise
+def test_every_blank_raises_one_sentence_and_every_original_passes(student, name):
+    cells = sources(nbformat.read(student / "exercises" / f"{name}.ipynb", as_version=4))
+    blank, right = {}, {}
+    for cell, source in cells.items():
+        run(sources(ORIGINALS[name])[cell], right)
+        if cell.endswith("-test"):
+            with pytest.raises(NotYet, match="not solved yet"):
+                run(source, blank)
+        else:
+            run(source, blank)
+
+
+@needs_nbgrader
+def test_no_solution_and_no_hidden_test_is_anywhere_in_the_zip(student):
+    contents = zipped(student)
+    everything = "\n".join(content.decode(errors="replace") for content in contents.values())
+    chapters = [p.read_text() for p in (PROJECT / "notebooks").glob("*.ipynb")]
+    package = [p.read_text() for p in (PROJECT / "mnist_nb").rglob("*.py")]
+    for name, original in ORIGINALS.items():
+        code = sources(original)
+        secret = [part for source in code.values() for pattern in (SOLUTION, HIDDEN)
+                  for part in pattern.findall(source)]  # fmt: skip
+        shown = [HIDDEN.sub("", SOLUTION.sub("", cell.source)) for cell in original.cells]
+        known = "\n".join([*shown, *chapters, *package])
+        lines = {line.strip() for part in secret for line in part.splitlines()}
+        lines = {line for line in lines if len(line) > 8 and line not in known}
+        assert len(lines) > 20, name
+        for line in lines:
+            quoted = line.replace('"', '\\"')  # as it would stand in a notebook's file
+            assert line not in everything and quoted not in everything, (name, line)
+    for mark in ("BEGIN SOLUTION", "BEGIN HIDDEN", "END HIDDEN"):
+        assert not [n for n, c in contents.items() if mark.encode() in c and "/publish/" not in n]
+
+
+@needs_nbgrader
+def test_the_zip_has_what_a_learner_needs_and_always_the_same_bytes(student, tmp_path):
+    names = {name.removeprefix("mnist-nb/") for name in zipped(student)}
+    needed = ["README.md", "Makefile", "environment.yml", "pyproject.toml", "LICENSE",
+              "mnist_nb/data.py", "mnist_nb/exercises.py", "notebooks/00_walkthrough.ipynb",
+              *[f"notebooks/exercises/{name}.ipynb" for name in ORIGINALS]]  # fmt: skip
+    assert names >= set(needed)
+    assert not [name for name in names if "pycache" in name or name.startswith(("tests", "build"))]
+    mnist_nb("student", "-o", tmp_path)
+    archives = [folder / "mnist-nb-student.zip" for folder in (student, tmp_path)]
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+
+
+@needs_nbgrader
+def test_the_learners_package_works_from_the_unpacked_zip(student, tmp_path):
+    with zipfile.ZipFile(student / "mnist-nb-student.zip") as archive:
+        archive.extractall(tmp_path)
+    home = tmp_path / "mnist-nb"
+    lines = "import mnist_nb.exercises as e; print(e.__file__); e.check(e.close(1, 1.0), '')"
+    done = subprocess.run([sys.executable, "-c", lines], cwd=home, capture_output=True, text=True,
+                          check=True, env=os.environ | {"PYTHONPATH": str(home)})  # fmt: skip
+    assert done.stdout.startswith(str(home))
+
+
+def test_without_nbgrader_the_command_says_how_to_get_it(tmp_path):
+    (tmp_path / "nbgrader.py").write_text("raise ImportError")
+    here = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
+    done = subprocess.run([sys.executable, "-m", "mnist_nb.cli", "student", "-o", tmp_path],
+                          env=here, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode and "make student" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_nbgrader_is_not_in_the_learners_environment_nor_in_their_jupyterlab():
+    text = (PROJECT / "environment.yml").read_text()
+    assert yaml.safe_load(text) and "nbgrader" not in text
+    extensions = Path(sys.prefix, "share", "jupyter", "labextensions")
+    assert not [path for path in extensions.glob("*nbgrader*")]
+
+
+# --- grades
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Folder of submissions, points expected, grades, pages: all samples in one go."""
+    from mnist_nb.publish.containment import ContainmentError, need_containment
+
+    try:
+        need_containment()
+    except ContainmentError as reason:
+        pytest.skip(str(reason))
+    folder, output = tmp_path_factory.mktemp("sub"), tmp_path_factory.mktemp("grades")
+    forbidden = [PROJECT, folder, output, Path.home(), "/", "/usr", "/var/tmp", sys.prefix, ".."]
+    expected = submissions.write(folder, [str(path) for path in forbidden])
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    before |= {path: path.read_bytes() for path in PROJECT.glob("*.*") if path.is_file()}
+    done = mnist_nb("grade", folder, "-o", output, "--seconds", "40")
+    assert {path: path.read_bytes() for path in before} == before, "something was changed"
+    written = [p for place in forbidden for p in (Path(place, MARK), Path(place, "mine"))]
+    assert not [path for path in written if path.exists()]
+    with (output / "grades.csv").open(newline="") as file:
+        return expected, list(csv.DictReader(file)), output, done.stdout
+
+
+@needs_nbgrader
+def test_every_submission_gets_the_points_that_it_should(graded):
+    expected, rows, _, _ = graded
+    found: dict = {learner: {} for learner in expected}
+    for row in rows:
+        found[row["learner"]][row["exercise"]] = float(row["points"])
+    for learner, points in expected.items():
+        assert found[learner].pop("total") == sum(points.values()), learner
+        assert found[learner] == points, learner
+
+
+@needs_nbgrader
+def test_what_could_not_be_graded_has_no_points_and_a_reason(graded):
+    _, rows, _, printed = graded
+    said = {(row["learner"], row["exercise"]): row["remark"] for row in rows if row["remark"]}
+    first = "01_architecture"
+    assert said["nothing", first] == said["endless", "02_optimizer"] == "not handed in"
+    assert "Kernel died" in said["exits", first] and "after 200 seconds" in said["stubborn", first]
+    assert "JSON" in said["no notebook", first]
+    for learner in ("right", "blank", "subtle"):
+        assert not [key for key in said if key[0] == learner]
+    assert f"stubborn: 0 of {rows[-1]['max']}" in printed
+
+
+@needs_nbgrader
+def test_a_page_shows_points_and_sentences_but_no_hidden_test_no_script_and_no_address(graded):
+    expected, _, output, _ = graded
+    for learner in expected:
+        text = (output / f"{learner}.html").read_text()
+        assert f"{learner}: {sum(expected[learner].values())} of" in text
+        assert "HIDDEN TESTS" not in text and "torch.randn(50, 10" not in text
+        assert not re.search(r"<script|<link|(src|href)=\"(?!data:|#|\.)", text), learner
+    subtle = (output / "subtle.html").read_text()
+    assert "NotYet: the neurons should stand in the order of" not in subtle  # weights are right
+    assert "NotYet: for a network with another number of neurons the scores differ" in subtle
+    blank = (output / "blank.html").read_text()
+    assert "NotYet: this exercise is not solved yet" in blank and "0 of 1 points." in blank
+    assert "an own file" not in blank and "alert(1)" in (output / "raises.html").read_text()
+
+
+@needs_nbgrader
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap: apt-get install")
+def test_nothing_to_grade_is_one_sentence(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        mnist_nb("grade", tmp_path, "-o", tmp_path / "out")
+    assert caught.value.stderr.startswith("Error: there is no folder of a learner in")
+
+
+@needs_nbgrader
+def test_without_bubblewrap_nothing_is_run_unless_it_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "sub" / "someone").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        mnist_nb("grade", tmp_path / "sub", "-o", tmp_path / "out")
+    assert "apt-get install bubblewrap" in caught.value.stderr
