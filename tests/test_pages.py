@@ -145,11 +145,14 @@ def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_note
 
 
 def test_exercises_are_published_without_solutions_or_not_at_all(tmp_path):
-    none = tmp_path / "none"
-    assert len(build_site(tmp_path / "site", NOTEBOOKS[0].parent, none)) == len(NOTEBOOKS) + 1
+    (tmp_path / "notebooks" / "exercises").mkdir(parents=True)
+    for folder in (tmp_path / "notebooks", tmp_path / "notebooks" / "exercises"):
+        small_notebook(folder / "n.ipynb", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
+    pages = build_site(tmp_path / "site", tmp_path / "notebooks", student=tmp_path / "none")
+    assert [page.name for page in pages] == ["index.html", "n.html"]
     solved = student_version(tmp_path / "solved", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
     with pytest.raises(PublishError, match=r"01_try\.ipynb has solutions in it"):
-        build_site(tmp_path / "site", student=solved)
+        build_site(tmp_path / "site", tmp_path / "notebooks", student=solved)
 
 
 def deck_of(tmp_path, *cells) -> list[BeautifulSoup]:
