@@ -12,7 +12,7 @@ from mnist_nb.wheels import WheelError, kept
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]  # fmt: skip
-# axe-core 4.12.1, as its npm package has it, held to the wheel's hash like reveal.js
+# axe-core 4.12.1 (npm's file and a line end), held to the wheel's hash like reveal.js
 AXE = "axe-playwright-python==0.1.8"
 AXE_SHA256 = "fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8"
 

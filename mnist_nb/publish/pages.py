@@ -22,7 +22,7 @@ NOTEBOOKS = PROJECT / "notebooks"
 STUDENT = PROJECT / "build" / "student"
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
 _EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
-_NUMBER = re.compile(r"[-+−±\d.,:/%e\s]+|nan|inf|True|False")
+_NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
 
 
 class PublishError(Problem):
@@ -177,14 +177,18 @@ def _mend_link(link, here: str, published: set[str]) -> None:
 
 
 def _mend_table(table, soup: BeautifulSoup) -> None:
-    """A table scrolls in a box of its own, and has no header cell that says nothing."""
+    """A table scrolls in a box of its own, numbers stand right, no header cell says nothing."""
     table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
     table.attrs.pop("border", None)
-    for row in table.find_all("tr"):
-        row.attrs.pop("style", None)
-    for cell in table.find_all(["th", "td"]):
-        text = cell.get_text(strip=True)
-        if not text:
-            cell.name = "td"
-        elif _NUMBER.fullmatch(text):
-            cell["class"] = "number"
+    rows = [row.find_all(["th", "td"]) for row in table.find_all("tr") if row.find(["th", "td"])]
+    body = [row for row in rows if row[-1].name == "td"]
+    numeric = [all(_NUMBER.fullmatch(cell.get_text()) for cell in column)
+               for column in zip(*body, strict=False)]  # fmt: skip
+    for row in rows:
+        row[0].parent.attrs.pop("style", None)
+        for cell, number in zip(row, numeric, strict=False):
+            if number:
+                cell["class"] = "number"
+        for cell in row:
+            if not cell.get_text(strip=True):
+                cell.name = "td"

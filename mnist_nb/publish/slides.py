@@ -234,8 +234,8 @@ def _rows(html: str) -> tuple[str, int]:
     rows, height, left = soup.find_all("tr"), _GAP, 0
     for row in rows:
         cells = [len(cell.get_text()) for cell in row.find_all(["td", "th"])]
-        height += 12 + _OUTPUT_LINE * max(1, math.ceil(sum(cells) / 80))
-        if height > _HEIGHT - 60:
+        height += 8 + _OUTPUT_LINE * max(1, math.ceil(sum(cells) / 80))
+        if height > _HEIGHT - 40:
             left += 1
             row.decompose()
             height = _HEIGHT

@@ -1,6 +1,12 @@
-// Fonts differ from machine to machine: a slide that comes out too tall here is drawn smaller.
+// Fonts differ from machine to machine, and the package's own lines are longer than a notebook's:
+// a slide that comes out too tall or too wide is drawn smaller.
+function tooLarge(slide) {
+  const boxes = [...slide.querySelectorAll("pre, .scroll")];
+  return slide.scrollHeight > slide.clientHeight
+    || boxes.some((box) => box.scrollWidth > box.clientWidth);
+}
 function fit(slide) {
-  for (let size = 100; size > 55 && slide.scrollHeight > slide.clientHeight; size -= 3) {
+  for (let size = 100; size > 55 && tooLarge(slide); size -= 3) {
     slide.style.fontSize = `${size}%`;
   }
 }
