@@ -6,13 +6,13 @@ import importlib.util
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import submissions
 import yaml
@@ -20,6 +20,9 @@ from conftest import PROJECT
 from submissions import MARK, ORIGINALS, SUBTLE
 
 from mnist_nb.exercises import NotYet
+from mnist_nb.publish import containment
+from mnist_nb.publish.feedback import page
+from mnist_nb.publish.grading import Graded, _Course, _graded, _repaired
 
 ASIDE = PROJECT / "build" / "nbgrader"
 if not importlib.util.find_spec("nbgrader") and (ASIDE / "nbgrader").is_dir():
@@ -28,6 +31,17 @@ needs_nbgrader = pytest.mark.skipif(
     not importlib.util.find_spec("nbgrader"),
     reason="nbgrader is not there; `make build/nbgrader/.ready` puts it aside",
 )
+
+
+def why_not_contained() -> str:
+    try:
+        containment.need_containment()
+    except containment.ContainmentError as reason:
+        return str(reason)
+    return ""
+
+
+needs_bubblewrap = pytest.mark.skipif(bool(why_not_contained()), reason=why_not_contained())
 HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", re.S)
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.S)
 each_exercise = pytest.mark.parametrize("name", ORIGINALS)
@@ -186,12 +200,8 @@ def test_nbgrader_is_not_in_the_learners_environment_nor_in_their_jupyterlab():
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """Folder of submissions, points expected, grades, pages: all samples in one go."""
-    from mnist_nb.publish.containment import ContainmentError, need_containment
-
-    try:
-        need_containment()
-    except ContainmentError as reason:
-        pytest.skip(str(reason))
+    if reason := why_not_contained():
+        pytest.skip(reason)
     folder, output = tmp_path_factory.mktemp("sub"), tmp_path_factory.mktemp("grades")
     forbidden = [PROJECT, folder, output, Path.home(), "/", "/usr", "/var/tmp", sys.prefix, ".."]
     expected = submissions.write(folder, [str(path) for path in forbidden])
@@ -246,7 +256,7 @@ def test_a_page_shows_points_and_sentences_but_no_hidden_test_no_script_and_no_a
 
 
 @needs_nbgrader
-@pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap: apt-get install")
+@needs_bubblewrap
 def test_nothing_to_grade_is_one_sentence(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         mnist_nb("grade", tmp_path, "-o", tmp_path / "out")
@@ -260,3 +270,104 @@ def test_without_bubblewrap_nothing_is_run_unless_it_is_asked_for(tmp_path, monk
     with pytest.raises(subprocess.CalledProcessError) as caught:
         mnist_nb("grade", tmp_path / "sub", "-o", tmp_path / "out")
     assert "apt-get install bubblewrap" in caught.value.stderr
+
+
+def contained(source: str, shared: Path) -> str:
+    """What this Python code prints where learners' code runs."""
+    done = subprocess.run(
+        [*containment.limits(), *containment.inside(shared), sys.executable, "-c", source],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@needs_bubblewrap
+def test_inside_nothing_can_be_changed_and_only_what_is_needed_is_there(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret.toml").write_text("secret")
+    places = [str(place) for place in (tmp_path, PROJECT, Path.home(), "/", "/usr", sys.prefix)]
+    said = contained(submissions.OUTSIDE.format(folders=places), tmp_path / "run")
+    assert "Read-only file system" in said and "Connection refused" not in said
+    assert "secret" not in said and "HIDDEN" not in said and "Traceback" not in said
+    assert (tmp_path / "secret.toml").read_text() == "secret"
+    assert not [place for place in places if Path(place, MARK).exists()]
+    assert not list((tmp_path / "run").iterdir())
+    listed = contained("import os; print(os.listdir('/tmp'), os.environ)", tmp_path / "run")
+    assert "MNIST_NB_TEST" not in listed and str(tmp_path.name) not in listed.split("]")[0]
+
+
+@needs_bubblewrap
+def test_inside_memory_and_the_working_folder_end_somewhere(tmp_path):
+    assert "MemoryError" in contained("[bytearray(10**9) for _ in range(20)]", tmp_path)
+    fill = "for n in range(9): open(str(n), 'wb').write(bytes(50 << 20))"
+    assert "No space left" in contained(fill, tmp_path)
+
+
+@needs_bubblewrap
+def test_inside_what_was_started_ends_with_it(tmp_path):
+    start = f"""
+import subprocess, sys
+open({str(tmp_path / "started")!r}, "w")
+sleep = [sys.executable, "-c", "import time; time.sleep(1e6)", "left-over"]
+subprocess.Popen(sleep, start_new_session=True)
+"""
+    assert contained(start, tmp_path) == "" and (tmp_path / "started").exists()
+    living = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+    assert not [line for line in living if "left-over" in line and "sleep(1e6)" in line]
+
+
+@needs_nbgrader
+def test_a_submission_is_put_in_order_before_it_is_graded(student):
+    def blank():
+        return nbformat.read(student / "exercises" / "01_architecture.ipynb", as_version=4)
+
+    submitted = blank()
+    by_id = {cell.id: cell for cell in submitted.cells}
+    by_id["margin"].source = "def margin(scores):"
+    half = nbformat.v4.new_code_cell("    return 1", metadata=by_id["margin"].metadata)
+    own = nbformat.v4.new_code_cell("own = 1", metadata={"nbgrader": {"points": 9, "grade": True}})
+    by_id["count-test"].source = "pass"
+    by_id["count-test"].metadata.nbgrader.points = 99
+    kept = [c for c in submitted.cells if c.id not in ("imports", "dropout", "dropout-test")]
+    kept.sort(key=lambda cell: cell.id != "prune")  # moved to the top
+    kept.insert(kept.index(by_id["margin"]) + 1, half)
+    kept.insert(kept.index(half) + 1, own)
+    submitted.cells = kept
+
+    result = {cell.id: cell for cell in _repaired(submitted, blank()).cells}
+    order = [cell for cell in result if cell in {c.id for c in blank().cells}]
+    assert order == [cell.id for cell in blank().cells]
+    assert result["margin"].source == "def margin(scores):\n    return 1"
+    for cell in blank().cells:
+        if cell.id != "margin":
+            assert result[cell.id] == cell
+    (extra,) = [cell for cell in result.values() if cell.source == "own = 1"]
+    assert "nbgrader" not in extra.metadata
+    assert list(result).index(extra.id) == list(result).index("margin") + 1
+
+
+@needs_nbgrader
+def test_an_unreadable_submission_is_a_result_and_a_page_shows_no_script(tmp_path):
+    original = ORIGINALS["01_architecture"]
+    course = _Course(tmp_path, True, 1)
+    (tmp_path / "link.ipynb").symlink_to(submissions.EXERCISES / "01_architecture.ipynb")
+    (tmp_path / "bad.ipynb").write_text('{"cells": [{"cell_type": 5}]}')
+    (tmp_path / "large.ipynb").write_bytes(b" " * 20_000_001)
+    results = {name: _graded(tmp_path / f"{name}.ipynb", original, course)
+               for name in ("missing", "link", "bad", "large")}  # fmt: skip
+    assert [result[:2] for result in results.values()] == [(0, 8)] * 4
+    assert results["missing"].remark == results["link"].remark == "not handed in"
+    assert results["bad"].remark and "larger than" in results["large"].remark
+
+    notebook = nbformat.from_dict(original)
+    script = "<script>alert(1)</script>"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                nbformat.v4.new_output("display_data", data={"text/html": script}),
+                nbformat.v4.new_output("stream", text=script + "x" * 10_000),
+                nbformat.v4.new_output("error", ename="E", evalue=script, traceback=["HIDDEN"]),
+            ]
+    text = page(script, results | {"right": Graded(1, 8, script, notebook)})
+    assert "<script" not in text and text.count("alert(1)") > 20 and "HIDDEN" not in text
+    assert "x" * 6_000 not in text
