@@ -47,12 +47,12 @@ function render({ model, el }) {
   const small = document.createElement("canvas");
   small.width = small.height = SIDE;
   const smallInk = small.getContext("2d", { willReadFrequently: true });
-  let sending = null, settling = null, last = null, chosen = "";
+  let sending = null, settling = null, waiting = false, last = null, chosen = "";
 
   const put = (canvas) => ink.drawImage(canvas, 0, 0, pad.width, pad.height);
   const wipe = () => { ink.fillRect(0, 0, pad.width, pad.height); chosen = ""; };  // with black
   const send = () => {
-    sending = null;
+    [sending, waiting] = [null, true];
     smallInk.drawImage(pad, 0, 0, SIDE, SIDE);
     const grey = smallInk.getImageData(0, 0, SIDE, SIDE).data.filter((_, i) => i % 4 == 0);
     model.set("drawing", new DataView(new Uint8Array(grey).buffer));
@@ -63,11 +63,12 @@ function render({ model, el }) {
     clearTimeout(settling);
     settling = setTimeout(() => {
       const text = chosen + model.get("message");
-      if (!last && status.textContent != text) status.textContent = text;
+      if (!last && !sending && !waiting && status.textContent != text) status.textContent = text;
     }, 400);
   };
   const show = () => {
     const p = model.get("probabilities");
+    waiting = false;
     seen.getContext("2d").drawImage(canvasOf(model.get("picture")), 0, 0);
     [...tbody.rows].forEach((row, d) => {
       row.classList.toggle("first", p.length > 0 && p[d] == Math.max(...p));
@@ -107,9 +108,10 @@ function render({ model, el }) {
   });
   wipe();
   put(canvasOf(model.get("drawing")));
-  model.on("change", show);
+  const answers = "change:picture change:probabilities change:message";
+  model.on(answers, show);
   show();
-  return () => model.off("change", show);
+  return () => model.off(answers, show);
 }
 export default { render };
 """
