@@ -39,8 +39,15 @@ $(READY): environment.yml pyproject.toml
 data: $(READY)  ## get MNIST and check it, file by file
 	@$(BIN)/mnist-nb data
 
-lab: data  ## open JupyterLab on the notebooks
+# The project's defaults for JupyterLab lie in jupyter/; the user's own settings stay his.
+lab: data build/lab/default-37a8.jupyterlab-workspace  ## open JupyterLab on the walkthrough
+	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	JUPYTERLAB_WORKSPACES_DIR="$(CURDIR)/build/lab" \
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+# how the window is arranged at first; JupyterLab keeps its changes in the copy
+build/lab/default-37a8.jupyterlab-workspace: jupyter/first.jupyterlab-workspace
+	@mkdir -p $(@D) && cp $< $@
 
 run: data  ## run the walkthrough (ARGS="-p epochs 1" gives parameters)
 	@$(BIN)/mnist-nb run $(ARGS)

@@ -78,6 +78,12 @@ def timing(notebook):
     cell_with(notebook, "text/plain").metadata["execution"] = {"iopub.execute_input": "2026"}
 
 
+def widget(notebook):
+    view = {"model_id": "0" * 32, "version_major": 2, "version_minor": 0}
+    output = cell_with(notebook, "text/plain").outputs[0]
+    output.data["application/vnd.jupyter.widget-view+json"] = view
+
+
 def machine_path(notebook):
     cell_with(notebook, "text/plain").outputs[0].data["text/plain"] = "'/home/someone/data'"
 
@@ -93,7 +99,7 @@ def wide(notebook):
 @pytest.mark.parametrize(
     "spoil",
     [no_count, outputs_gone, stderr, error, no_alt, injected, ignored, skipped, timing,
-     machine_path, same_id, wide],
+     widget, machine_path, same_id, wide],
 )  # fmt: skip
 def test_what_nbval_lets_pass_the_lint_does_not(spoil):
     notebook = nbformat.read(WALKTHROUGH, as_version=4)

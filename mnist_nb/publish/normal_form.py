@@ -11,6 +11,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
+# a widget lives in the page and the kernel; what is stored of it is its text
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _TAGS = {"parameters", "nbval-approx"}  # what a cell may say about itself
 _SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
 # what learners do not see of an exercise: hidden tests, and the marks of nbgrader
@@ -28,6 +30,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.metadata.pop(key, None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(_WIDGET, None)
     return notebook
 
 

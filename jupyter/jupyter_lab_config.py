@@ -1,0 +1,12 @@
+"""JupyterLab as a learner finds it with `make lab`; what a user has set for himself stays.
+
+Beside it: other defaults for settings, in labconfig/, and the first arrangement of the window.
+"""
+
+c = get_config()  # noqa: F821, what Jupyter puts here
+
+c.LabApp.default_url = "/lab/tree/00_walkthrough.ipynb"
+# Nothing is asked of the network: no news, no newer version, no list of extensions.
+c.LabApp.news_url = None
+c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
+c.LabApp.extension_manager = "readonly"
