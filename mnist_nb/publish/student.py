@@ -14,7 +14,8 @@ from mnist_nb.publish.normal_form import serialised
 # what stands in a solution's place, and fails with one sentence when a check calls it
 STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
 # what goes into the zip as it is, from the project's folder; README.md is the learners' own
-_ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "notebooks/*.ipynb",
+_ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "jupyter/**/*",
+          "notebooks/*.ipynb", "studies/*.csv", "studies/experiments/*.yaml",
           "mnist_nb/**/*")  # fmt: skip
 _README = "docs/learners.md"
 _FOLDER = "mnist-nb"
