@@ -62,7 +62,6 @@ SUBTLE = {
 }  # fmt: skip
 
 OUTSIDE = f"""
-import os
 from pathlib import Path
 for folder in {{folders}}:
     for act in (
