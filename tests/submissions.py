@@ -62,7 +62,6 @@ SUBTLE = {
 }  # fmt: skip
 
 OUTSIDE = f"""
-import os, socket
 from pathlib import Path
 for folder in {{folders}}:
     for act in (
@@ -75,10 +74,6 @@ for folder in {{folders}}:
             act()
         except OSError as error:
             print(error)
-try:
-    socket.create_connection(("127.0.0.1", 22), timeout=1)
-except OSError as error:
-    print(error)
 Path("mine").write_text("an own file")
 """
 
