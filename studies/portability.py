@@ -36,7 +36,8 @@ BUILD = PROJECT / "build" / "portability"
 VENV = "build/portability/environment"
 RESULTS = BUILD / "results.csv"
 TABLE = PROJECT / "build" / "portability.md"
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+FOLDER = PROJECT / "notebooks"
+NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("exercises/*.ipynb"))]
 # The notebooks ask for one thread; this comes first in the kernel, and wins.
 STARTUP = "import torch\ntorch.set_num_threads({})\ntorch.set_num_threads = lambda _: None\n"
 MODULES = "torch", "torchvision", "numpy"
@@ -199,6 +200,16 @@ def environment(configuration: Configuration) -> str:
     return python
 
 
+def name_of(notebook: Path) -> str:
+    """`05_training_loop` or `exercises/05_training_loop`."""
+    return notebook.relative_to(FOLDER).with_suffix("").as_posix()
+
+
+def short(name: str) -> str:
+    """The head of a notebook's column: `05`, or `ex. 05`."""
+    return "ex. " * name.startswith("exercises/") + name.rpartition("/")[2][:2]
+
+
 def digest(notebook: Path) -> str:
     """The first digits of the SHA-256 of a notebook's file."""
     return hashlib.sha256(notebook.read_bytes()).hexdigest()[:8]
@@ -206,7 +217,9 @@ def digest(notebook: Path) -> str:
 
 def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
     """Run nbval on a notebook; a row of the results."""
-    name = f"{re.sub(r'[^a-zA-Z0-9.]+', '_', configuration.name)}-{notebook.stem}"
+    name = f"{re.sub(r'[^a-zA-Z0-9.]+', '_', configuration.name)}-{name_of(notebook)}".replace(
+        "/", "_"
+    )
     log, report = BUILD / f"{name}.log", BUILD / f"{name}.json"
     report.unlink(missing_ok=True)
     variables = os.environ | configuration.variables | {"PORTABILITY_REPORT": str(report)}
@@ -226,7 +239,7 @@ def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
     if (verdict == "differs") == (done.returncode == 0):
         raise SystemExit(f"pytest and its report disagree: {log}")
     row |= {kind: " ".join(map(str, row.get(kind, []))) for kind in KINDS}
-    return row | {"configuration": configuration.name, "notebook": notebook.stem,
+    return row | {"configuration": configuration.name, "notebook": name_of(notebook),
                   "sha256": sha256, "verdict": verdict}  # fmt: skip
 
 
@@ -234,7 +247,7 @@ def results() -> dict[tuple[str, str], dict]:
     """(configuration, notebook) -> the row about the notebook as it is now."""
     if not RESULTS.exists():
         return {}
-    current = {(path.stem, digest(path)) for path in NOTEBOOKS}
+    current = {(name_of(path), digest(path)) for path in NOTEBOOKS}
     rows = pd.read_csv(RESULTS, dtype=str, keep_default_na=False).to_dict("records")
     return {(row["configuration"], row["notebook"]): row for row in rows
             if (row["notebook"], row["sha256"]) in current}  # fmt: skip
@@ -242,7 +255,7 @@ def results() -> dict[tuple[str, str], dict]:
 
 def table(every: list[Configuration]) -> str:
     """The results as Markdown."""
-    rows, names = results(), [path.stem for path in NOTEBOOKS]
+    rows, names = results(), [name_of(path) for path in NOTEBOOKS]
     info = Path("/proc/cpuinfo")
     model = re.search("model name.*: (.*)", info.read_text()) if info.exists() else None
     versions = [f"{n} {importlib.metadata.version(n)}" for n in (*MODULES, "matplotlib", "nbval")]
@@ -251,7 +264,7 @@ def table(every: list[Configuration]) -> str:
         f"`make portability`, {datetime.date.today()}, {platform.system()}, "
         f"{model[1] if model else platform.processor()}. The base has Python "
         f"{platform.python_version()}, {', '.join(versions)}.", LEGEND,
-        f"| configuration | {' | '.join(name[:2] for name in names)} | loss |",
+        f"| configuration | {' | '.join(map(short, names))} | loss |",
         "| --- " * (len(names) + 2) + "|",
     ]  # fmt: skip
     notes = []
@@ -274,7 +287,7 @@ def main() -> None:
     every = list(configurations())
     for place, configuration in enumerate(every):
         name = configuration.name
-        work = [path for path in NOTEBOOKS if (name, path.stem) not in results()]
+        work = [path for path in NOTEBOOKS if (name, name_of(path)) not in results()]
         if configuration.missing or not work:
             print(f"{name}: {configuration.missing or 'known'}", flush=True)
             continue

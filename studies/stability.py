@@ -40,7 +40,7 @@ def check(notebook: Path, variables: dict[str, str], prefix: list[str]) -> bool:
     same = "equal to the committed bytes"
     if first != committed:
         same = "refreshed twice with equal bytes, which are not the committed ones"
-    print(f"{notebook.name}: {wrong or same}", flush=True)
+    print(f"{notebook.parent.name}/{notebook.name}: {wrong or same}", flush=True)
     return not wrong
 
 
@@ -60,7 +60,7 @@ def main() -> None:
                                   "PYTHONPATH": str(clone), "MNIST_NB_DATA": fetch()}  # fmt: skip
         print(f"clone in {clone}, user {USER}, {'another' if can else 'the same'} user id")
         with ThreadPoolExecutor(2) as pool:
-            notebooks = sorted((clone / "notebooks").glob("*.ipynb"))
+            notebooks = sorted((clone / "notebooks").rglob("*.ipynb"))
             checks = [pool.submit(check, n, variables, UNSHARE if can else []) for n in notebooks]
             stable = [work.result() for work in checks]
     print(f"{sum(stable)} of {len(stable)} notebooks are stable")
