@@ -217,9 +217,7 @@ def digest(notebook: Path) -> str:
 
 def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
     """Run nbval on a notebook; a row of the results."""
-    name = f"{re.sub(r'[^a-zA-Z0-9.]+', '_', configuration.name)}-{name_of(notebook)}".replace(
-        "/", "_"
-    )
+    name = re.sub(r"[^a-zA-Z0-9.]+", "_", f"{configuration.name}-{name_of(notebook)}")
     log, report = BUILD / f"{name}.log", BUILD / f"{name}.json"
     report.unlink(missing_ok=True)
     variables = os.environ | configuration.variables | {"PORTABILITY_REPORT": str(report)}
