@@ -16,9 +16,8 @@ import pytest
 from mnist_nb.data import fetch
 
 PROJECT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(
-    path for where in ("", "exercises") for path in (PROJECT / "notebooks" / where).glob("*.ipynb")
-)
+CHAPTERS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))]
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # 640 + 160 real images: a run of a second
 SLICE = {"train_size": "640", "val_size": "160", "epochs": "2"}
@@ -65,9 +64,9 @@ def command(tmp_path):
     return run
 
 
-def wait_until(holds, what: str) -> None:
+def wait_until(holds, what: str, seconds: float = 120) -> None:
     """Wait for what takes a second; after two minutes it will never come."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)

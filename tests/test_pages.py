@@ -10,13 +10,13 @@ import nbformat
 import pytest
 from browser import axe_script, chromium, violations
 from bs4 import BeautifulSoup
-from conftest import NOTEBOOKS, small_notebook
+from conftest import CHAPTERS, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_nb.publish.pages import PublishError, build_site
 from mnist_nb.publish.slides import REVEAL, build_slides
 
-NAMES = [path.stem for path in NOTEBOOKS]
+NAMES = [path.stem for path in CHAPTERS]
 TABLE = "<table border='1'><tr><th></th><th>a</th></tr><tr><th>0</th><td>1</td></tr></table>"
 
 
@@ -61,7 +61,7 @@ def test_the_map_lists_every_notebook_in_order_with_what_it_says_of_itself(site)
     entries = soup_of(site / "index.html").select("main > ol > li")
     shown = [(e.a["href"], e.a.get_text(), e.p.get_text()) for e in entries]
     expected = []
-    for path in NOTEBOOKS:
+    for path in CHAPTERS:
         first = nbformat.read(path, as_version=4).cells[0].source.splitlines()
         expected.append((f"{path.stem}.html", first[0].strip("# "), first[2].strip("*.")))
     assert shown == [*expected, ("exercises/01_try.html", "Try it", "About 5 minutes to solve")]
@@ -94,7 +94,7 @@ def test_no_page_loads_anything_and_no_page_but_the_slides_has_a_script(site):
 
 @pytest.mark.parametrize("folder", [".", "slides"])
 def test_every_figure_arrives_with_the_alt_text_of_the_notebook(site, folder):
-    for path in NOTEBOOKS:
+    for path in CHAPTERS:
         outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
         expected = [
             o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})
@@ -122,7 +122,7 @@ def test_every_link_leads_to_a_file_of_the_site_and_a_heading_in_it(site):
 
 @pytest.mark.parametrize("folder", [".", "slides"])
 def test_the_formulas_are_there_as_mathml(site, folder):
-    source = "".join(c.source for c in nbformat.read(NOTEBOOKS[3], 4).cells)
+    source = "".join(c.source for c in nbformat.read(CHAPTERS[3], 4).cells)
     formulas = re.findall(r"\$\$.+?\$\$|\$\w\$", source, flags=re.DOTALL)
     soup = soup_of(site / folder / "03_loss.html")
     text = "".join(tag.get_text() for tag in soup.select("p, li"))
@@ -132,7 +132,7 @@ def test_the_formulas_are_there_as_mathml(site, folder):
 
 
 def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_notes(site):
-    for path in NOTEBOOKS:
+    for path in CHAPTERS:
         shown = [said(soup_of(site / folder / f"{path.stem}.html").main.get_text(" "))
                  for folder in (".", "slides")]  # fmt: skip
         for cell in nbformat.read(path, as_version=4).cells:
