@@ -30,7 +30,7 @@ if not CHROMIUM:
     )
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
-PATIENCE = 120_000  # milliseconds; a busy machine is slow, and only a hang is wrong
+PATIENCE = 60_000  # milliseconds; a busy machine is slow, and only a hang is wrong
 LOOPBACK = "127.0.0.1"
 # what Chromium itself wants of the network goes to a port where nobody listens
 FLAGS = f"""--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
@@ -298,6 +298,7 @@ class OnPage:
         self.clear = self.whole.get_by_role("button", name="Clear")
         self.status = self.whole.get_by_role("status")
         self.whole.scroll_into_view_if_needed()
+        expect(self.status).to_have_text(EMPTY)  # it has settled
 
     def pixels(self, canvas, side: int) -> torch.Tensor:
         return torch.tensor(canvas.evaluate(PIXELS, side)).view(side, side)
@@ -305,6 +306,7 @@ class OnPage:
     def draw(self, digit: int, left: float, top: float, size: float) -> torch.Tensor:
         """Draw, each in shares of the pad; the picture that comes back, bytes."""
         self.wipe()
+        self.pad.scroll_into_view_if_needed()
         box = self.pad.bounding_box()
         for stroke in DIGITS[digit]:
             at = [(box["x"] + box["width"] * (left + size * x),
@@ -320,6 +322,7 @@ class OnPage:
         return wanted
 
     def wipe(self) -> None:
+        self.clear.scroll_into_view_if_needed()
         self.clear.click()
         expect(self.status).to_have_text(EMPTY)
 
@@ -357,6 +360,7 @@ def test_digits_drawn_with_the_mouse_are_read_small_in_a_corner_and_large(pad):
 
 def test_the_probabilities_move_while_the_digit_is_being_drawn(pad):
     pad.wipe()
+    pad.pad.scroll_into_view_if_needed()
     box, shares = pad.pad.bounding_box(), pad.whole.locator(".share")
     pad.page.mouse.move(box["x"] + 140, box["y"] + 40)
     pad.page.mouse.down()
@@ -388,40 +392,6 @@ def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad
         assert torch.equal(pad.pixels(pad.seen, 28), pad.pixels(button, 28))
     assert pad.page.evaluate("said") == said
     assert sum(f"digit {n}. The network reads {n}" in text for n, text in enumerate(said)) >= 8
-
-
-CONTRASTS = """element => {
-    const light = (text) => {
-        const part = text.match(/[\\d.]+/g).map((v) => v / 255)
-            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
-    };
-    const background = (e) => {
-        const own = getComputedStyle(e).backgroundColor;
-        return own.match(/, 0\\)/) ? background(e.parentElement) : own;
-    };
-    return ["p", "caption", "th", ".share", "figcaption", ".clear"].map((what) => {
-        const e = element.querySelector(what);
-        const [a, b] = [light(getComputedStyle(e).color), light(background(e))];
-        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    });
-}"""
-
-
-@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-def test_the_pad_can_be_read_in_the_dark_and_in_the_light(pad, theme):
-    pad.page.get_by_role("menuitem", name="Settings", exact=True).click()
-    pad.page.get_by_role("menuitem", name="Theme", exact=True).click()
-    pad.page.get_by_role("menuitem", name=theme, exact=True).click()
-    dark = "false" if theme.endswith("Dark") else "true"
-    expect(pad.page.locator(f'body[data-jp-theme-light="{dark}"]')).to_be_visible()
-    pad.draw(3, 0.12, 0.12, 0.76)
-    screenshot(pad.page, f"pad-{theme.split()[-1].lower()}")
-    assert min(pad.whole.evaluate(CONTRASTS)) >= 4.5
-    sizes = pad.whole.evaluate(
-        "e => [...e.querySelectorAll('*')].map((x) => parseFloat(getComputedStyle(x).fontSize))"
-    )
-    assert min(sizes) >= 16
 
 
 def test_no_request_left_this_machine(asked, lab, trap):
