@@ -128,7 +128,7 @@ def _nbgrader(course: _Course, *words: str) -> str:
             return f"after {5 * course.seconds} seconds"
         log.seek(max(0, log.tell() - 100_000))
         text = log.read().decode(errors="replace")
-    said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception)\b.*)$", text, re.M)
+    said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception): *\S.*)$", text, re.M)
     return (said or ["nbgrader gave no reason"])[-1] if done.returncode else ""
 
 
