@@ -123,8 +123,9 @@ def zipped(student: Path) -> dict[str, bytes]:
 @needs_nbgrader
 @each_exercise
 def test_every_blank_raises_one_sentence_and_every_original_passes(student, name):
-    cells = sources(nbformat.read(student / "exercises" / f"{name}.ipynb", as_version=4))
-    blank, right = {}, {}
+    notebook = nbformat.read(student / "exercises" / f"{name}.ipynb", as_version=4)
+    cells, blank, right = sources(notebook), {}, {}
+    assert not [c for c in notebook.cells if c.get("outputs") or c.get("execution_count")]
     for cell, source in cells.items():
         run(sources(ORIGINALS[name])[cell], right)
         if cell.endswith("-test"):

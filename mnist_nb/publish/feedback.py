@@ -35,6 +35,8 @@ def page(learner: str, results: dict) -> str:
     cells = [new_markdown_cell("\n".join(lines))]
     for result in results.values():
         cells += _cells(result.notebook) if result.notebook else []
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"  # each notebook has its own "title"
     exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(new_notebook(cells=cells))
     style = _STYLE + HtmlFormatter(nobackground=True).get_style_defs(".highlight")
