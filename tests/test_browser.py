@@ -30,7 +30,7 @@ if not CHROMIUM:
     )
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
-PATIENCE = 60_000  # milliseconds; a busy machine is slow, and only a hang is wrong
+PATIENCE = 180_000  # milliseconds; a busy machine is slow, and only a hang is wrong
 LOOPBACK = "127.0.0.1"
 # what Chromium itself wants of the network goes to a port where nobody listens
 FLAGS = f"""--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
