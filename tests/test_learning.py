@@ -6,6 +6,7 @@ from conftest import SLICE
 from source_procedure import losses
 from test_numbers import history
 
+from mnist_nb.errors import DataError
 from mnist_nb.evaluation import calibration, confusion_matrix, predict, wilson_interval
 from mnist_nb.loading import Preloaded, load, split_loaders
 from mnist_nb.model import build_model
@@ -81,3 +82,9 @@ def test_calibration_compares_confidence_with_the_share_of_right_answers():
     assert [row["count"] for row in rows] == [1, 3]
     assert rows[0]["accuracy"] == 1 and rows[1]["accuracy"] == pytest.approx(2 / 3)
     assert rows[1]["confidence"] == pytest.approx((0.95 + 0.91 + 1) / 3)
+
+
+def test_load_reads_from_the_folder_that_is_given(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DataError, match=str(tmp_path)):
+        load(data_dir=str(tmp_path / "file"))
