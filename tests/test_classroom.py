@@ -235,8 +235,8 @@ def test_what_could_not_be_graded_has_no_points_and_a_reason(graded):
     first = "01_architecture"
     assert said["nothing", first] == said["endless", "02_optimizer"] == "not handed in"
     assert "Kernel died" in said["exits", first]
-    # the cell's time, or the notebook's, or its kernel did not survive the interruption
-    assert re.search(r"after (60|300) seconds|Kernel died", said["stubborn", first])
+    # by the cell's time, the notebook's, or as its kernel did not survive the interruption
+    assert said["stubborn", first].startswith("stopped: ")
     assert "JSON" in said["no notebook", first]
     for learner in ("right", "blank", "subtle"):
         assert not [key for key in said if key[0] == learner]
