@@ -16,6 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from browser import FLAGS as QUIET
 from conftest import CHAPTERS, PROJECT, Family, wait_until
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -33,9 +34,7 @@ SCREENSHOTS = PROJECT / "build" / "screenshots"
 PATIENCE = 180_000  # milliseconds; a busy machine is slow, and only a hang is wrong
 LOOPBACK = "127.0.0.1"
 # what Chromium itself wants of the network goes to a port where nobody listens
-FLAGS = f"""--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
-            --disable-background-networking --disable-component-update
-            --proxy-server=http://{LOOPBACK}:9""".split()
+FLAGS = [*QUIET, f"--proxy-server=http://{LOOPBACK}:9"]
 
 
 class Trap:
