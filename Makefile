@@ -39,7 +39,7 @@ $(READY): environment.yml pyproject.toml
 data: $(READY)  ## get MNIST and check it, file by file
 	@$(BIN)/mnist-nb data
 
-# The project's defaults for JupyterLab lie in jupyter/; the user's own settings stay his.
+# The project's defaults for JupyterLab lie in jupyter/; users' own settings stay theirs.
 lab: data build/lab/default-37a8.jupyterlab-workspace  ## open JupyterLab on the walkthrough
 	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	JUPYTERLAB_WORKSPACES_DIR="$(CURDIR)/build/lab" \

@@ -1,4 +1,4 @@
-"""JupyterLab as a learner finds it with `make lab`; what a user has set for himself stays.
+"""JupyterLab as a learner finds it with `make lab`; what users have set themselves stays.
 
 Beside it: other defaults for settings, in labconfig/, and the first arrangement of the window.
 """

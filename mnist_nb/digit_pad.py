@@ -47,15 +47,15 @@ function render({ model, el }) {
   const small = document.createElement("canvas");
   small.width = small.height = SIDE;
   const smallInk = small.getContext("2d", { willReadFrequently: true });
-  let sending = null, settling = null, waiting = false, last = null, chosen = "";
+  let sending = null, settling = null, last = null, chosen = "";
 
   const put = (canvas) => ink.drawImage(canvas, 0, 0, pad.width, pad.height);
   const wipe = () => { ink.fillRect(0, 0, pad.width, pad.height); chosen = ""; };  // with black
   const send = () => {
-    [sending, waiting] = [null, true];
+    sending = null;
     smallInk.drawImage(pad, 0, 0, SIDE, SIDE);
     const grey = smallInk.getImageData(0, 0, SIDE, SIDE).data.filter((_, i) => i % 4 == 0);
-    model.set("drawing", new DataView(new Uint8Array(grey).buffer));
+    model.set({ drawing: new DataView(new Uint8Array(grey).buffer), turn: model.get("turn") + 1 });
     model.save_changes();
   };
   const soon = () => { sending ??= setTimeout(send, 50); };
@@ -63,12 +63,12 @@ function render({ model, el }) {
     clearTimeout(settling);
     settling = setTimeout(() => {
       const text = chosen + model.get("message");
+      const waiting = model.get("answered") != model.get("turn");
       if (!last && !sending && !waiting && status.textContent != text) status.textContent = text;
     }, 400);
   };
   const show = () => {
     const p = model.get("probabilities");
-    waiting = false;
     seen.getContext("2d").drawImage(canvasOf(model.get("picture")), 0, 0);
     [...tbody.rows].forEach((row, d) => {
       row.classList.toggle("first", p.length > 0 && p[d] == Math.max(...p));
@@ -108,7 +108,7 @@ function render({ model, el }) {
   });
   wipe();
   put(canvasOf(model.get("drawing")));
-  const answers = "change:picture change:probabilities change:message";
+  const answers = "change:picture change:probabilities change:message change:answered";
   model.on(answers, show);
   show();
   return () => model.off(answers, show);
@@ -174,11 +174,14 @@ def _sent(value) -> bytes:
 class DigitPad(anywidget.AnyWidget):
     """Draw a digit, or take one of a test set, and see what a network makes of it.
 
-    The page sets `drawing`; `picture`, `probabilities` and `message` are the answer.
+    The page sets `drawing` and counts `turn` up; `picture`, `probabilities` and `message` are the
+    answer to the turn `answered`.
     """
 
     _esm, _css = _ESM, _CSS
     drawing = traitlets.Bytes(bytes(SIDE**2)).tag(sync=True, from_json=lambda v, _: _sent(v))
+    turn = traitlets.Int(0).tag(sync=True)
+    answered = traitlets.Int(0).tag(sync=True)
     picture = traitlets.Bytes(bytes(28 * 28)).tag(sync=True)
     probabilities = traitlets.List(traitlets.Float()).tag(sync=True)  # ten, or none
     message = traitlets.Unicode(EMPTY).tag(sync=True)
@@ -191,31 +194,35 @@ class DigitPad(anywidget.AnyWidget):
         first = torch.stack([(test.y == label).nonzero()[0, 0] for label in labels])
         super().__init__(examples=_bytes(test.x[first]), labels=labels.tolist())
         self._model = model
-        self.observe(self._read, "drawing")
+        self.observe(self._read, "turn")
 
     def __repr__(self) -> str:
         return "A drawing pad. To use it, run this notebook in JupyterLab."
 
-    @torch.no_grad()
     def _read(self, change) -> None:
-        if len(change.new) != SIDE**2:
-            self.message = (
-                f"A drawing of {len(change.new):,} bytes came from the page and is ignored: "
-                f"{SIDE} x {SIDE} are wanted. Run the cell again."
-            )
-            return
-        pixels = torch.frombuffer(bytearray(change.new), dtype=torch.uint8)
+        with self.hold_sync():
+            if len(self.drawing) == SIDE**2:
+                self._answer()
+            else:
+                self.message = (
+                    f"A drawing of {len(self.drawing):,} bytes came from the page and is ignored: "
+                    f"{SIDE} x {SIDE} are wanted. Run the cell again."
+                )
+            self.answered = change.new
+
+    @torch.no_grad()
+    def _answer(self) -> None:
+        pixels = torch.frombuffer(bytearray(self.drawing), dtype=torch.uint8)
         image = centred(pixels.view(SIDE, SIDE).float().div(255))
         training = self._model.training
         p = self._model.eval()(image.view(1, 784)).softmax(dim=1)[0]
         self._model.train(training)
-        with self.hold_sync():
-            self.picture = _bytes(image)
-            if not image.any():
-                self.probabilities, self.message = [], EMPTY
-            elif not p.isfinite().all():
-                self.probabilities = []
-                self.message = "The network's answer is no number: was it trained to an end?"
-            else:
-                self.probabilities = p.tolist()
-                self.message = f"The network reads {p.argmax()}, with {100 * p.max():.0f} %."
+        self.picture = _bytes(image)
+        if not image.any():
+            self.probabilities, self.message = [], EMPTY
+        elif not p.isfinite().all():
+            self.probabilities = []
+            self.message = "The network's answer is no number: was it trained to an end?"
+        else:
+            self.probabilities = p.tolist()
+            self.message = f"The network reads {p.argmax()}, with {100 * p.max():.0f} %."

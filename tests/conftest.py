@@ -15,6 +15,7 @@ import pytest
 
 from mnist_nb.data import fetch
 
+os.environ.pop("PYTEST_ADDOPTS", None)  # is for the tests, not for what they start
 PROJECT = Path(__file__).parents[1]
 CHAPTERS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))]

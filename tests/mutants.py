@@ -28,6 +28,9 @@ FIRST = {
     "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
     "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks",
     "records": "records", "run": "runs", "files": "faults", "plans": "sweep", "sweep": "sweep",
+    "pages": "pages", "slides": "pages", "wheels": "pages", "student": "classroom",
+    "grading": "classroom", "containment": "classroom", "feedback": "classroom",
+    "exercises": "classroom", "digit_pad": "digit_pad",
 }  # fmt: skip
 
 
@@ -124,7 +127,8 @@ def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
     """What catches it in this copy of the project ("" if nothing does), and its last words."""
     path = copy / mutant.file
     before = path.read_text(encoding="utf-8")
-    here = {"PYTHONPATH": str(copy), "MNIST_NB_DATA": str(data_folder())}
+    aside = PROJECT / "build" / "nbgrader"  # the copy has no build folder
+    here = {"PYTHONPATH": f"{copy}{os.pathsep}{aside}", "MNIST_NB_DATA": str(data_folder())}
     try:
         path.write_text(mutated(mutant, before), encoding="utf-8")
         for name, command in detectors(mutant):

@@ -77,10 +77,11 @@ def pad(test_digits):
 
 
 def send(pad, drawing) -> None:
-    """What arrives when the page sets `drawing`."""
+    """What arrives when the page sends a drawing."""
     if isinstance(drawing, torch.Tensor):
         drawing = memoryview(drawing.mul(255).round().byte().numpy().tobytes())
-    pad.set_state({"drawing": drawing})
+    pad.set_state({"drawing": drawing, "turn": pad.turn + 1})
+    assert pad.answered == pad.turn
 
 
 def test_a_drawing_is_answered_with_picture_probabilities_and_a_sentence(pad):
@@ -104,6 +105,12 @@ def test_dropout_is_off_while_it_reads_and_training_goes_on_after_it(test_digits
     assert answers[0] == answers[1] and model.training
     send(DigitPad(model.eval(), test_digits), drawn(8))
     assert not model.training
+
+
+def test_the_same_drawing_sent_again_is_answered_again(pad):
+    for turn in (1, 2, 3):
+        send(pad, drawn(8))
+        assert pad.answered == turn
 
 
 def test_a_cleared_pad_has_no_answer(pad):

@@ -1,6 +1,7 @@
 """Many runs: planned, refused, killed, continued, read back."""
 
 import csv
+import gc
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import distributed
 import nbformat
 import pandas as pd
 import pytest
@@ -409,6 +411,14 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work():
         for stranger in (address, address.replace("tls", "tcp")):
             with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(stranger):
                 pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "tls://127.0.0.1:9", "nowhere://", "tcp://"])
+def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address):
+    with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(address):
+        pass
+    clients = [it for it in gc.get_objects() if isinstance(it, distributed.Client)]
+    assert {client.status for client in clients} <= {"closed"}
 
 
 def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_path):

@@ -158,9 +158,13 @@ def cluster(scheduler: str | None, runs: int = 1) -> Iterator:
     from distributed import Client, LocalCluster, Security
 
     if scheduler:
+        # In two steps, so that we can close one that fails to start. The garbage collector would
+        # close it too, but if that happens while another one starts, both wait forever.
+        client = Client.__new__(Client)
         try:
-            client = Client(scheduler, timeout="10s")
+            client.__init__(scheduler, timeout="10s")
         except (OSError, ValueError, TypeError, ImportError) as error:
+            client.close()
             raise SweepError(f"no Dask scheduler answers at {scheduler} ({error})") from error
         with client:
             yield client
