@@ -119,9 +119,10 @@ class Lab:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read()
 
-    def stop_kernels(self) -> None:
-        for kernel in json.loads(self.ask("kernels")):
-            self.ask(f"kernels/{kernel['id']}", "DELETE")
+    def stop_kernel(self, name: str) -> None:
+        for session in json.loads(self.ask("sessions")):
+            if session["path"] == f"{name}.ipynb":
+                self.ask(f"sessions/{session['id']}", "DELETE")
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):
@@ -195,6 +196,14 @@ def run_all(page: Page, panel) -> None:
     expect(page.locator("#jp-main-statusbar")).to_contain_text(re.compile(r"\| Idle"))
 
 
+def whole(path: Path) -> bool:
+    """Is this JSON to its end? JupyterLab may be writing it."""
+    try:
+        return bool(json.loads(path.read_text()))
+    except ValueError:
+        return False
+
+
 def screenshot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
@@ -254,12 +263,12 @@ def test_a_notebook_runs_in_the_browser_and_shows_its_pictures(name, new_page, l
     before = path.stat().st_mtime_ns
     panel.locator(".jp-CodeCell").first.locator(".jp-InputArea-prompt").click()
     page.keyboard.press("Control+s")
-    wait_until(lambda: path.stat().st_mtime_ns > before, "the notebook is saved")
+    wait_until(lambda: path.stat().st_mtime_ns > before and whole(path), "it is saved")
     saved = nbformat.read(path, as_version=4)
     assert not any("execution" in cell.metadata for cell in saved.cells)
     if name != "06_evaluation":
         page.close()
-        lab.stop_kernels()
+        lab.stop_kernel(name)
 
 
 # strokes in a unit square, from above

@@ -10,13 +10,14 @@ import nbformat
 import pytest
 from browser import axe_script, chromium, violations
 from bs4 import BeautifulSoup
-from conftest import CHAPTERS, small_notebook
+from conftest import CHAPTERS, PROJECT, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_nb.publish.pages import PublishError, build_site
 from mnist_nb.publish.slides import REVEAL, build_slides
 
 NAMES = [path.stem for path in CHAPTERS]
+GUIDE = "instructor.html"
 TABLE = "<table border='1'><tr><th></th><th>a</th></tr><tr><th>0</th><td>1</td></tr></table>"
 
 
@@ -79,7 +80,15 @@ def test_previous_and_next_go_through_all_pages(site):
         links = {a["rel"][0]: a["href"] for a in soup_of(site / page).select("header a[rel]")}
         assert links.get("prev", "").rpartition("/")[2] == "".join(names[-2:-1])
         page = links.get("next")
-    assert names == [*(f"{name}.html" for name in NAMES), "exercises/01_try.html"]
+    assert names == [*(f"{name}.html" for name in NAMES), "exercises/01_try.html", GUIDE]
+
+
+def test_the_instructors_guide_is_a_page_with_its_sections_on_the_map(site):
+    text = (PROJECT / "docs" / "instructor.md").read_text()
+    heads = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
+    assert [h.get_text() for h in soup_of(site / GUIDE).main.find_all("h2")] == heads
+    assert f"Teaching with it: {', '.join(heads)}." in soup_of(site / "index.html").get_text()
+    assert (site / "instructor.md").read_text() == text
 
 
 def test_no_page_loads_anything_and_no_page_but_the_slides_has_a_script(site):
@@ -149,7 +158,7 @@ def test_exercises_are_published_without_solutions_or_not_at_all(tmp_path):
     for folder in (tmp_path / "notebooks", tmp_path / "notebooks" / "exercises"):
         small_notebook(folder / "n.ipynb", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
     pages = build_site(tmp_path / "site", tmp_path / "notebooks", student=tmp_path / "none")
-    assert [page.name for page in pages] == ["index.html", "n.html"]
+    assert [page.name for page in pages] == ["index.html", "n.html", "instructor.html"]
     solved = student_version(tmp_path / "solved", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
     with pytest.raises(PublishError, match=r"01_try\.ipynb has solutions in it"):
         build_site(tmp_path / "site", tmp_path / "notebooks", student=solved)
@@ -269,7 +278,7 @@ def opened(browser, site):
     assert asked <= own and not errors
 
 
-PAGES = ["index", *NAMES, "exercises/01_try"]
+PAGES = ["index", *NAMES, "exercises/01_try", "instructor"]
 
 
 @pytest.mark.parametrize("name", PAGES)

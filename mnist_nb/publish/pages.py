@@ -12,6 +12,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 from traitlets.config import Config
 
 from mnist_nb.errors import Problem
@@ -20,6 +21,7 @@ from mnist_nb.runs.run import PROJECT, no_place, read_notebook
 
 NOTEBOOKS = PROJECT / "notebooks"
 STUDENT = PROJECT / "build" / "student"
+GUIDE = PROJECT / "docs" / "instructor.md"
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
 _EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
@@ -30,7 +32,7 @@ class PublishError(Problem):
 
 
 class Page(NamedTuple):
-    """A notebook of the site: its file, its name there without ending, and what it says."""
+    """A page of the site: its file, its name there without ending, and what it says."""
 
     path: Path
     name: str
@@ -77,8 +79,8 @@ class _Exporter(HTMLExporter):
 def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
     """Write the site into `folder`: a page per notebook, the map, the slides, the downloads.
 
-    Of the exercises only what lies in `student`, without solutions, is published. Returns the
-    paths of the pages, the map first.
+    Of the exercises only what lies in `student`, without solutions, is published; the
+    instructor's guide is the last page. Returns the paths of the pages, the map first.
 
     Raises:
         PublishError: a notebook has math that cannot be read, or exercises have solutions.
@@ -94,7 +96,8 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         if _SOLUTION.search(str(page.notebook)):
             raise PublishError(f"{page.path} has solutions in it; make student takes them out")
     chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
-    pages = [*chapters, *exercises]
+    guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
+    pages = [*chapters, *exercises, *guides]
     published = {page.name for page in pages}
     files, done = {}, []
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
@@ -103,10 +106,11 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
         done.append(page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE]))
         files[f"{page.name}.html"] = html.encode()
-        files[f"{page.name}.ipynb"] = page.path.read_bytes()
+        files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
     template = _Exporter("map.html.j2").environment.get_template("map.html.j2")
-    index = template.render(chapters=done[: len(chapters)], exercises=done[len(chapters) :],
+    n, m = len(chapters), len(chapters) + len(exercises)
+    index = template.render(chapters=done[:n], exercises=done[n:m], guides=done[m:],
                             archives=list(archives))  # fmt: skip
     build_slides(folder / "slides", [page.path for page in chapters])
     write_files(folder, files | archives | {"index.html": index.encode()})  # the map comes last
@@ -114,8 +118,11 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
 
 
 def read_page(path: Path, name: str) -> Page:
-    """The notebook at `path`, with the title and the minutes that its first cell says."""
-    notebook = read_notebook(path)
+    """The notebook at `path`, or Markdown, with the title and the minutes that it says first."""
+    if path.suffix == ".md":
+        notebook = new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
+    else:
+        notebook = read_notebook(path)
     first = notebook.cells[0].source if notebook.cells else ""
     title = re.search(r"^# (.+)", first, re.MULTILINE)
     minutes = re.search(r"^\*(About .*?)\.?\*$", first, re.MULTILINE)
