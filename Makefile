@@ -67,14 +67,14 @@ refresh: data  ## execute all notebooks again, store them in normal form
 	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
 
 student: build/nbgrader/.ready  ## the exercises for learners, and a zip with all they need
-	@PYTHONPATH=build/nbgrader $(BIN)/mnist-nb student $(ARGS)
+	@PYTHONPATH="$(CURDIR)/build/nbgrader" $(BIN)/mnist-nb student $(ARGS)
 
 grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ## grade SUBMISSIONS=folder, with LEARNER/EXERCISE.ipynb in it
 	@test -n "$(SUBMISSIONS)" || { echo "say which: make grade SUBMISSIONS=folder"; exit 1; }
-	@PYTHONPATH=build/nbgrader $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
+	@PYTHONPATH="$(CURDIR)/build/nbgrader" $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
 
 build/submissions: tests/submissions.py build/nbgrader/.ready
-	@PYTHONPATH=build/nbgrader $(PY) tests/submissions.py $@
+	@PYTHONPATH="$(CURDIR)/build/nbgrader" $(PY) tests/submissions.py $@
 
 # nbgrader and what it needs beyond the environment, aside: it would change everyone's JupyterLab
 build/nbgrader/.ready: $(READY)

@@ -259,6 +259,20 @@ def test_a_page_shows_points_and_sentences_but_no_hidden_test_no_script_and_no_a
     assert "an own file" not in blank and "alert(1)" in (output / "raises.html").read_text()
 
 
+@needs_bubblewrap
+@pytest.mark.skipif(not ASIDE.is_dir(), reason="make has not put nbgrader aside")
+def test_make_grade_grades(tmp_path):
+    submissions.write(tmp_path / "all", [])
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "all" / "hard-coded").rename(tmp_path / "ada" / "ada")
+    done = subprocess.run(
+        ["make", "grade", f"VENV={sys.prefix}", f"SUBMISSIONS={tmp_path / 'ada'}",
+         f"ARGS=-o {tmp_path / 'grades'}"],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "ada: 7 of 51" in done.stdout and (tmp_path / "grades" / "ada.html").is_file(), done
+
+
 @needs_nbgrader
 @needs_bubblewrap
 def test_nothing_to_grade_is_one_sentence(tmp_path):

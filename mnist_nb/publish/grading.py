@@ -129,7 +129,8 @@ def _nbgrader(course: _Course, *words: str) -> str:
         log.seek(max(0, log.tell() - 100_000))
         text = log.read().decode(errors="replace")
     said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception): *\S.*)$", text, re.M)
-    return (said or ["nbgrader gave no reason"])[-1] if done.returncode else ""
+    said = said or text.splitlines()[-1:] or ["nbgrader gave no reason"]
+    return said[-1] if done.returncode else ""
 
 
 def _configure(course: _Course) -> None:
