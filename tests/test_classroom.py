@@ -126,6 +126,8 @@ def test_every_blank_raises_one_sentence_and_every_original_passes(student, name
     notebook = nbformat.read(student / "exercises" / f"{name}.ipynb", as_version=4)
     cells, blank, right = sources(notebook), {}, {}
     assert not [c for c in notebook.cells if c.get("outputs") or c.get("execution_count")]
+    checks = [cell for cell in notebook.cells if cell.id.endswith("-test")]
+    assert checks and not any(c.metadata.editable or c.metadata.deletable for c in checks)
     for cell, source in cells.items():
         run(sources(ORIGINALS[name])[cell], right)
         if cell.endswith("-test"):

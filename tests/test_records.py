@@ -4,6 +4,7 @@ import copy
 import json
 import os
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest import WALKTHROUGH
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mnist_nb.cli import main
-from mnist_nb.runs.records import MIME, SCHEMA, read_record
+from mnist_nb.runs.records import MIME, SCHEMA, grouped, read_record
 
 COMMITTED = json.loads(WALKTHROUGH.read_text())
 (CELL,) = [c for c in COMMITTED["cells"] if any(MIME in o["data"] for o in c.get("outputs", ())
@@ -168,3 +169,13 @@ def test_a_record_bent_at_any_place_is_read_or_named(results, changes):
         except (TypeError, KeyError, IndexError):
             continue  # an earlier change took the place away
     results(json.dumps(notebook))
+
+
+def test_a_group_has_the_mean_and_the_standard_deviation_of_its_runs():
+    columns = ["train_loss", "val_loss", "val_accuracy", "wall_time_s"]
+    frame = pd.DataFrame({"lr": [1, 1, 1, 2]} | {name: [0.0, 0.3, 3.0, 5.0] for name in columns})
+    found = grouped(frame, ["lr"])
+    assert found["runs"].tolist() == [3, 1]
+    for name in columns:
+        assert found[f"{name}_mean"].tolist() == pytest.approx([1.1, 5])
+        assert found[f"{name}_std"][0] == pytest.approx(2.73**0.5)  # (1.21 + 0.64 + 3.61) / 2
