@@ -14,6 +14,8 @@ READY := $(VENV)/.mnist-nb-ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
 JOBS ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 ARGS ?=
+# absolute, as nbgrader is started in other folders
+WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader"
 
 
 .DEFAULT_GOAL := help
@@ -67,14 +69,14 @@ refresh: data  ## execute all notebooks again, store them in normal form
 	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
 
 student: build/nbgrader/.ready  ## the exercises for learners, and a zip with all they need
-	@PYTHONPATH="$(CURDIR)/build/nbgrader" $(BIN)/mnist-nb student $(ARGS)
+	@$(WITH_NBGRADER) $(BIN)/mnist-nb student $(ARGS)
 
 grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ## grade SUBMISSIONS=folder, with LEARNER/EXERCISE.ipynb in it
 	@test -n "$(SUBMISSIONS)" || { echo "say which: make grade SUBMISSIONS=folder"; exit 1; }
-	@PYTHONPATH="$(CURDIR)/build/nbgrader" $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
+	@$(WITH_NBGRADER) $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
 
 build/submissions: tests/submissions.py build/nbgrader/.ready
-	@PYTHONPATH="$(CURDIR)/build/nbgrader" $(PY) tests/submissions.py $@
+	@$(WITH_NBGRADER) $(PY) tests/submissions.py $@
 
 # nbgrader and what it needs beyond the environment, aside: it would change everyone's JupyterLab
 build/nbgrader/.ready: $(READY)
