@@ -1,10 +1,12 @@
 """Make each mistake of mutants.yaml in a copy of the project, and see what catches it.
 
 `make mutants` makes all of them, and writes a report to build/mutants.md; `make mutants
-ARGS="figures 05_"` those whose file has one of these words in its name.
+ARGS="figures 05_"` those whose file has one of these words in its name. Each result is kept in
+build/mutants.csv, and not found again while every file of the project stays as it is.
 """
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -23,14 +25,16 @@ from tqdm import tqdm
 from mnist_nb.data import data_folder
 
 PROJECT = Path(__file__).parents[1]
+RESULTS = PROJECT / "build" / "mutants.csv"
+REPORT = PROJECT / "build" / "mutants.md"
 # the tests that look at a module first; then all the others
 FIRST = {
     "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
     "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks",
-    "records": "records", "run": "runs", "files": "faults", "plans": "sweep", "sweep": "sweep",
-    "pages": "pages", "slides": "pages", "wheels": "pages", "student": "classroom",
-    "grading": "classroom", "containment": "classroom", "feedback": "classroom",
-    "exercises": "classroom", "digit_pad": "digit_pad",
+    "records": "records sweep", "run": "runs", "files": "faults", "plans": "sweep",
+    "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
+    "student": "classroom", "grading": "classroom", "containment": "classroom",
+    "feedback": "classroom", "exercises": "classroom", "digit_pad": "digit_pad browser",
 }  # fmt: skip
 
 
@@ -94,17 +98,30 @@ def mutated(mutant: Mutant, text: str) -> str:
     return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
 
 
-def copy_project(folder: Path) -> Path:
-    """A copy of the project as it stands, committed or not."""
+def files_of_the_project() -> Iterator[str]:
+    """Their names, committed or not."""
     listed = subprocess.run(
         ["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True, check=True, text=True,
     )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (PROJECT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / name, folder / name)
+    return (n for n in sorted(set(listed.stdout.split("\0"))) if n and (PROJECT / n).is_file())
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the project as it stands."""
+    for name in files_of_the_project():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, folder / name)
     return folder
+
+
+def digest() -> str:
+    """The first digits of a SHA-256 of all files of the project."""
+    whole = hashlib.sha256()
+    for name in files_of_the_project():
+        content = (PROJECT / name).read_bytes()
+        whole.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return whole.hexdigest()[:16]
 
 
 def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
@@ -117,9 +134,10 @@ def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
         yield "nbval", [*pytest, mutant.file]
         yield "unit tests", [*pytest, *others]
     else:
-        first = f"tests/test_{FIRST.get(Path(mutant.file).stem, 'learning')}.py"
-        yield "unit tests", [*pytest, first]
-        yield "unit tests", [*pytest, *others, f"--deselect={first}"]
+        names = FIRST.get(Path(mutant.file).stem, "learning").split()
+        first = [f"tests/test_{name}.py" for name in names]
+        yield "unit tests", [*pytest, *first]
+        yield "unit tests", [*pytest, *others, *map("--deselect={}".format, first)]
         yield "nbval", [*pytest, "notebooks"]
 
 
@@ -132,10 +150,13 @@ def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
     try:
         path.write_text(mutated(mutant, before), encoding="utf-8")
         for name, command in detectors(mutant):
-            done = subprocess.run(
-                command, cwd=copy, env=os.environ | here, capture_output=True, text=True,
-                timeout=1800,
-            )  # fmt: skip
+            try:
+                done = subprocess.run(
+                    command, cwd=copy, env=os.environ | here, capture_output=True, text=True,
+                    timeout=3600,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                return name, "not done after an hour"
             if done.returncode:
                 said = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
                 return name, (said or (done.stdout + done.stderr).splitlines() or [""])[0]
@@ -156,8 +177,20 @@ def caught(mutants: list[Mutant], workers: int) -> Iterator[tuple[Mutant, str, s
             finally:
                 free.append(copy)
 
-        for done in as_completed([pool.submit(one, mutant) for mutant in mutants]):
-            yield done.result()
+        try:
+            for done in as_completed([pool.submit(one, mutant) for mutant in mutants]):
+                yield done.result()
+        finally:  # stopped: no more is begun
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def known(project: str) -> dict[str, list[str]]:
+    """Mistake -> what caught it, and its last words, as found on the same files before."""
+    if not RESULTS.exists():
+        return {}
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file) if len(row) == 4]
+    return {mistake: found for was, mistake, *found in rows if was == project}
 
 
 def report(rows: list[tuple[Mutant, str, str]]) -> str:
@@ -168,32 +201,34 @@ def report(rows: list[tuple[Mutant, str, str]]) -> str:
     for where in ("notebooks", "mnist_nb"):
         numbers = [counts[where, name] for name in columns]
         lines.append(f"| `{where}` | {sum(numbers)} | {' | '.join(map(str, numbers))} |")
-    lines += ["", "Survivors:", ""]
-    for mutant, name, _ in rows:
-        if not name:
-            reason = f"cannot matter: {mutant.excuse}" if mutant.excuse else "**must be caught**"
-            lines.append(f"- `{mutant}`: {reason}")
-    return "\n".join(lines) + "\n"
+    survivors = [mutant for mutant, name, _ in rows if not name]
+    lines += ["", f"Survivors: {len(survivors) or 'none'}", ""]
+    for mutant in survivors:
+        reason = f"cannot matter: {mutant.excuse}" if mutant.excuse else "**must be caught**"
+        lines.append(f"- `{mutant}`: {reason}")
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def main(wanted: list[str]) -> int:
     """Try the catalogue; 1 if one survives that should not."""
     quick, others = catalogue()
     mutants = [m for m in quick + others if not wanted or any(w in m.file for w in wanted)]
-    build = PROJECT / "build"
-    build.mkdir(exist_ok=True)
-    rows = []
-    with (build / "mutants.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for row in tqdm(caught(mutants, os.cpu_count() or 1), total=len(mutants)):
+    RESULTS.parent.mkdir(exist_ok=True)
+    project = digest()
+    before = known(project)
+    rows = [(mutant, *before[str(mutant)]) for mutant in mutants if str(mutant) in before]
+    todo = [mutant for mutant in mutants if str(mutant) not in before]
+    with RESULTS.open("a", newline="", encoding="utf-8") as file:
+        found = caught(todo, os.cpu_count() or 1)
+        for row in tqdm(found, total=len(mutants), initial=len(rows)):
             rows.append(row)
-            writer.writerow(row)
+            csv.writer(file).writerow([project, *row])
             file.flush()
             if not row[1] and not row[0].excuse:
                 tqdm.write(f"survived: {row[0]}")
     rows.sort(key=lambda row: mutants.index(row[0]))
     text = report(rows)
-    (build / "mutants.md").write_text(text, encoding="utf-8")
+    REPORT.write_text(text, encoding="utf-8")
     print(text)
     return any(not name and not mutant.excuse for mutant, name, _ in rows)
 
