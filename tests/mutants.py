@@ -137,8 +137,8 @@ def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
         names = FIRST.get(Path(mutant.file).stem, "learning").split()
         first = [f"tests/test_{name}.py" for name in names]
         yield "unit tests", [*pytest, *first]
-        yield "unit tests", [*pytest, *others, *map("--deselect={}".format, first)]
         yield "nbval", [*pytest, "notebooks"]
+        yield "unit tests", [*pytest, *others, *map("--deselect={}".format, first)]
 
 
 def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 
 import pandas as pd
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mnist_nb.cli import main
-from mnist_nb.runs.records import MIME, SCHEMA, grouped, read_record
+from mnist_nb.runs.records import MIME, SCHEMA, grouped, read_record, show_record
 
 COMMITTED = json.loads(WALKTHROUGH.read_text())
 (CELL,) = [c for c in COMMITTED["cells"] if any(MIME in o["data"] for o in c.get("outputs", ())
@@ -106,6 +107,15 @@ def test_a_record_with_parameters_that_nobody_foresaw_is_read(results):
 
 def test_a_loss_that_diverged_is_read(results):
     assert results(json.dumps(changed(history=row(train_loss=None, val_loss=None)))) == ""
+
+
+@pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan])
+def test_a_loss_that_diverged_is_recorded_as_null(monkeypatch, loss):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda output, **_: shown.append(output))
+    history = [RECORD["history"][0] | {"train_loss": loss}]
+    show_record("n", {}, history)
+    assert shown[0][MIME]["history"] == [history[0] | {"train_loss": None}]
 
 
 def test_cut_off_at_any_byte_it_is_no_record(tmp_path):
