@@ -157,6 +157,8 @@ def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 return name, "not done after an hour"
+            if done.returncode < 0:  # by somebody else: that says nothing
+                raise RuntimeError(f"{mutant}: {' '.join(command)} was killed")
             if done.returncode:
                 said = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
                 return name, (said or (done.stdout + done.stderr).splitlines() or [""])[0]
