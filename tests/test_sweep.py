@@ -150,6 +150,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["-f", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["-f", "odd.yaml"], "odd.yaml is no sweep: it takes the parts parameters, grid"),
         (["-f", "mixed.yaml"], "runs takes a list of lines like `lr: 0.1`"),
+        (["n.ipynb", "-f", "same.yaml"], "the run with all defaults is there twice"),
         (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
         (["-g", "lr", "1", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
         (["-g", "seed", "0:101"], "Aborted"),
@@ -162,6 +163,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(
 ):
     (tmp_path / "odd.yaml").write_text("gird: {lr: [1]}")
     (tmp_path / "list.yaml").write_text("grid: [lr]")
+    (tmp_path / "same.yaml").write_text("runs: [{lr: 0.1}, {}]")
     (tmp_path / "mixed.yaml").write_text("runs: [{lr: 1}, 5]")
     done = command("sweep", "-o", "out", *arguments)
     assert done.returncode != 0 and says in done.stderr, done.stderr
@@ -202,7 +204,8 @@ def test_a_changed_notebook_is_run_again_and_a_changed_text_is_not(command, note
     changed.cells.append(nbformat.v4.new_markdown_cell("Text."))
     nbformat.write(changed, notebook)
     assert "2 finished before" in command(*sweep).stdout
-    changed.cells.append(nbformat.v4.new_code_cell("print('changed')"))
+    (code,) = [cell for cell in changed.cells if "time.sleep" in cell.source]
+    code.source += "\nprint('changed')"
     nbformat.write(changed, notebook)
     assert "0 finished before, 2 to do" in command(*sweep).stdout
     assert all(b"changed" in content for content in results_in(tmp_path / "out").values())
