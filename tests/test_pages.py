@@ -140,8 +140,9 @@ def test_the_formulas_are_there_as_mathml(site, folder):
     soup = soup_of(site / folder / "03_loss.html")
     text = "".join(tag.get_text() for tag in soup.select("p, li"))
     assert len(formulas) == 4 and "$" not in text
-    shown = {math.get_text() for math in soup.find_all("math")}
-    assert {"z", "y", "m"} < shown and any("log" in math and "∑" in math for math in shown)
+    shown = {math.get_text(): math["display"] for math in soup.find_all("math")}
+    assert {shown[letter] for letter in "zym"} == {"inline"}
+    assert [kind for math, kind in shown.items() if "log" in math and "∑" in math] == ["block"]
 
 
 def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_notes(site):
@@ -187,6 +188,20 @@ def test_what_the_metadata_of_a_cell_says_about_slides_is_done(tmp_path):
     assert first.aside.get_text(strip=True) == "whispered" and "left out" not in str(first)
     assert first.find_all("p")[0].get_text(strip=True) == ("A. " * 90).strip()
     assert second.select(".fragment")[0].get_text(strip=True) == "three"
+
+
+def test_a_question_starts_a_slide_once_one_has_been_answered(tmp_path):
+    def asked(source, answer):
+        output = new_output("execute_result", {"text/plain": answer}, execution_count=1)
+        return new_markdown_cell(source), new_code_cell("1 + 1", outputs=[output])
+
+    sections = deck_of(
+        tmp_path, new_markdown_cell("# Sums\n\nSums are simple."), *asked("What is it?", "2"),
+        *asked("It is two. What is it again?", "two"),
+    )  # fmt: skip
+    first, second = [section.get_text(" ") for section in sections]
+    assert "What is it?" in first and "It is two." in first
+    assert "What is it again?" in second and "two" in second and "Sums" in second
 
 
 def test_a_long_output_says_on_the_slide_how_much_is_left_out(tmp_path):
