@@ -160,8 +160,9 @@ def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
             if done.returncode < 0:  # by somebody else: that says nothing
                 raise RuntimeError(f"{mutant}: {' '.join(command)} was killed")
             if done.returncode:
-                said = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-                return name, (said or (done.stdout + done.stderr).splitlines() or [""])[0]
+                lines = (done.stdout + done.stderr).splitlines()
+                said = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+                return name, (said or lines or [""])[0]
         return "", ""
     finally:
         path.write_text(before, encoding="utf-8")
