@@ -240,37 +240,6 @@ def test_a_learner_finds_the_walkthrough_with_numbered_contents_and_no_news(new_
     page.close()
 
 
-@pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
-def test_a_notebook_runs_in_the_browser_and_shows_its_pictures(name, new_page, lab, request):
-    if name == "06_evaluation":
-        page = request.getfixturevalue("chapter_06")
-        panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
-    else:
-        page = new_page()
-        panel = open_notebook(page, lab, name)
-        run_all(page, panel)
-    stored = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4)
-    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
-    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
-    wrong = panel.locator('[data-mime-type*="stderr"], [data-mime-type*="error"]')
-    expect(wrong).to_have_count(0)
-    shown = panel.locator(".jp-OutputArea-output img")
-    expect(shown).to_have_count(pictures)
-    assert all(shown.nth(i).evaluate("image => image.naturalWidth > 0") for i in range(pictures))
-    screenshot(page, name)
-
-    path = lab.project / "notebooks" / f"{name}.ipynb"
-    before = path.stat().st_mtime_ns
-    panel.locator(".jp-CodeCell").first.locator(".jp-InputArea-prompt").click()
-    page.keyboard.press("Control+s")
-    wait_until(lambda: path.stat().st_mtime_ns > before and whole(path), "it is saved")
-    saved = nbformat.read(path, as_version=4)
-    assert not any("execution" in cell.metadata for cell in saved.cells)
-    if name != "06_evaluation":
-        page.close()
-        lab.stop_kernel(name)
-
-
 # strokes in a unit square, from above
 DIGITS = {
     0: [[(0.5, 0), (0.2, 0.15), (0.1, 0.5), (0.2, 0.85), (0.5, 1), (0.8, 0.85), (0.9, 0.5),
@@ -400,6 +369,37 @@ def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad
         assert torch.equal(pad.pixels(pad.seen, 28), pad.pixels(button, 28))
     assert pad.page.evaluate("said") == said
     assert sum(f"digit {n}. The network reads {n}" in text for n, text in enumerate(said)) >= 8
+
+
+@pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
+def test_a_notebook_runs_in_the_browser_and_shows_its_pictures(name, new_page, lab, request):
+    if name == "06_evaluation":
+        page = request.getfixturevalue("chapter_06")
+        panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    else:
+        page = new_page()
+        panel = open_notebook(page, lab, name)
+        run_all(page, panel)
+    stored = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4)
+    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
+    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+    wrong = panel.locator('[data-mime-type*="stderr"], [data-mime-type*="error"]')
+    expect(wrong).to_have_count(0)
+    shown = panel.locator(".jp-OutputArea-output img")
+    expect(shown).to_have_count(pictures)
+    assert all(shown.nth(i).evaluate("image => image.naturalWidth > 0") for i in range(pictures))
+    screenshot(page, name)
+
+    path = lab.project / "notebooks" / f"{name}.ipynb"
+    before = path.stat().st_mtime_ns
+    panel.locator(".jp-CodeCell").first.locator(".jp-InputArea-prompt").click()
+    page.keyboard.press("Control+s")
+    wait_until(lambda: path.stat().st_mtime_ns > before and whole(path), "it is saved")
+    saved = nbformat.read(path, as_version=4)
+    assert not any("execution" in cell.metadata for cell in saved.cells)
+    if name != "06_evaluation":
+        page.close()
+        lab.stop_kernel(name)
 
 
 def test_no_request_left_this_machine(asked, lab, trap):
