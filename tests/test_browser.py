@@ -346,9 +346,28 @@ def test_the_probabilities_move_while_the_digit_is_being_drawn(pad):
     before = shares.all_inner_texts()
     pad.page.mouse.move(box["x"] + 220, box["y"] + 220, steps=5)
     wait_until(lambda: shares.all_inner_texts() != before, "the probabilities move")
+    pad.page.wait_for_timeout(1000)  # when it would have been said
     expect(pad.status).to_have_text(EMPTY)  # nothing is said before the pen is up
     pad.page.mouse.up()
     expect(pad.status).to_have_text(re.compile(r"The network reads \d, with \d+ %\."))
+
+
+def test_a_fast_stroke_goes_through_every_point_that_the_browser_noted(pad):
+    pad.wipe()
+    pad.pad.scroll_into_view_if_needed()
+    box = pad.pad.bounding_box()
+    pad.page.mouse.move(box["x"] + 40, box["y"] + 140)
+    pad.page.mouse.down()
+    pad.pad.evaluate("""pad => {
+        const box = pad.getBoundingClientRect();
+        const move = (x, y, coalescedEvents = []) => new PointerEvent("pointermove",
+            {isPrimary: true, clientX: box.left + x, clientY: box.top + y, coalescedEvents});
+        pad.dispatchEvent(move(240, 140, [move(140, 40)]));
+    }""")
+    pad.page.mouse.up()
+    drawn = pad.pixels(pad.pad, SIDE)
+    for x, y in ((40, 140), (140, 40), (240, 140)):
+        assert drawn[y * SIDE // 280, x * SIDE // 280] > 0, (x, y)
 
 
 def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad):
