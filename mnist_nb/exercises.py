@@ -22,6 +22,6 @@ def close(given, wanted, atol: float = 1e-5) -> bool:
     """
     try:
         given, wanted = (torch.as_tensor(value, dtype=torch.float64) for value in (given, wanted))
-    except (TypeError, ValueError, RuntimeError):
+        return given.shape == wanted.shape and torch.allclose(given, wanted, rtol=0, atol=atol)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         return False
-    return given.shape == wanted.shape and torch.allclose(given, wanted, rtol=0, atol=atol)

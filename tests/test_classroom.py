@@ -16,11 +16,12 @@ import nbformat
 import psutil
 import pytest
 import submissions
+import torch
 import yaml
 from conftest import PROJECT
 from submissions import MARK, ORIGINALS, SUBTLE
 
-from mnist_nb.exercises import NotYet
+from mnist_nb.exercises import NotYet, close
 from mnist_nb.publish import containment
 from mnist_nb.publish.feedback import page
 from mnist_nb.publish.grading import Graded, _Course, _graded, _repaired
@@ -96,6 +97,18 @@ def test_a_check_that_fails_says_one_sentence_and_no_traceback():
     assert caught.value._render_traceback_() == ["NotYet: the margins are 1 and 2, not None"]
 
 
+@pytest.mark.parametrize(
+    ("given", "is_close"),
+    [([1.0, 2.0], True), ((1, 2.000001), True), ([1.0, 2.1], False), ([[1.0, 2.0]], False),
+     (1.0, False), (None, False), ([[1], [1, 2]], False), (10**400, False),
+     (torch.tensor([1.0, 2.0]).to_sparse(), False)],
+)  # fmt: skip
+def test_an_answer_is_close_if_it_has_the_shape_and_the_numbers_and_anything_else_is_not(
+    given, is_close
+):
+    assert close(given, torch.tensor([1.0, 2.0])) is is_close
+
+
 # --- what learners get
 
 
@@ -109,9 +122,10 @@ def student(tmp_path_factory) -> Path:
 
 def mnist_nb(*words, **options) -> subprocess.CompletedProcess:
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ASIDE)]))
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}  # as with most people
     return subprocess.run(
         [sys.executable, "-m", "mnist_nb.cli", *map(str, words)], text=True, check=True,
-        capture_output=True, env=os.environ | {"PYTHONPATH": path}, **options,
+        capture_output=True, env=os.environ | compiled | {"PYTHONPATH": path}, **options,
     )  # fmt: skip
 
 
@@ -292,6 +306,17 @@ def test_without_bubblewrap_nothing_is_run_unless_it_is_asked_for(tmp_path, monk
     assert "apt-get install bubblewrap" in caught.value.stderr
 
 
+@needs_nbgrader
+def test_where_bubblewrap_fails_nothing_is_run_and_a_sentence_says_why(tmp_path, monkeypatch):
+    (tmp_path / "sub" / "someone").mkdir(parents=True)
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho no namespaces here >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        mnist_nb("grade", tmp_path / "sub", "-o", tmp_path / "out")
+    assert "bubblewrap cannot work here (no namespaces here)" in caught.value.stderr
+
+
 def contained(source: str, shared: Path) -> str:
     """What this Python code prints where learners' code runs."""
     done = subprocess.run(
@@ -360,7 +385,7 @@ def test_a_submission_is_put_in_order_before_it_is_graded(student):
     kept.sort(key=lambda cell: cell.id != "prune")  # moved to the top
     kept.insert(kept.index(by_id["margin"]) + 1, half)
     kept.insert(kept.index(half) + 1, own)
-    submitted.cells = kept
+    submitted.cells = [nbformat.v4.new_code_cell("import math"), *kept]
 
     result = {cell.id: cell for cell in _repaired(submitted, blank()).cells}
     order = [cell for cell in result if cell in {c.id for c in blank().cells}]
@@ -369,6 +394,7 @@ def test_a_submission_is_put_in_order_before_it_is_graded(student):
     for cell in blank().cells:
         if cell.id != "margin":
             assert result[cell.id] == cell
+    assert next(iter(result.values())).source == "import math"
     (extra,) = [cell for cell in result.values() if cell.source == "own = 1"]
     assert "nbgrader" not in extra.metadata
     assert list(result).index(extra.id) == list(result).index("margin") + 1
