@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from conftest import CHAPTERS, PROJECT, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from mnist_nb import wheels
 from mnist_nb.publish.pages import PublishError, build_site
 from mnist_nb.publish.slides import REVEAL, REVEAL_SHA256, build_slides
 
@@ -223,11 +224,16 @@ def no_network(folder: Path) -> dict[str, str]:
             "XDG_CACHE_HOME": str(folder / "cache")}  # fmt: skip
 
 
-def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
-    command, tmp_path, site
-):
-    from platformdirs import user_cache_path
+@pytest.fixture
+def wheel(site) -> Path:
+    """The wheel of reveal.js that was kept when the slides were built."""
+    (path,) = wheels.user_cache_path("mnist-nb", appauthor=False).glob("sphinx_revealjs-*.whl")
+    return path
 
+
+def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
+    command, tmp_path, wheel
+):
     notebook = small_notebook(tmp_path / "n.ipynb", "1 + 1")
     done = command("slides", notebook, **no_network(tmp_path))
     assert done.returncode == 1 and "Traceback" not in done.stderr and not done.stdout
@@ -237,8 +243,7 @@ def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
 
     cache = tmp_path / "cache" / "mnist-nb"
     cache.mkdir(parents=True)
-    (real,) = user_cache_path("mnist-nb", appauthor=False).glob("sphinx_revealjs-*.whl")
-    kept = Path(shutil.copy(real, cache))
+    kept = Path(shutil.copy(wheel, cache))
     done = command("slides", notebook, **no_network(tmp_path))
     assert (done.returncode, done.stdout) == (0, "build/slides/n.html\n"), done.stderr
 
@@ -247,14 +252,11 @@ def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
     assert done.returncode == 1 and "could not be had" in done.stderr
 
 
-def test_a_wheel_is_kept_for_the_next_time(tmp_path, monkeypatch, site):
-    from mnist_nb import wheels
-
-    (real,) = wheels.user_cache_path("mnist-nb", appauthor=False).glob("sphinx_revealjs-*.whl")
-    monkeypatch.setattr(wheels, "download", lambda *_: real.read_bytes())
+def test_a_wheel_is_kept_for_the_next_time(tmp_path, monkeypatch, wheel):
+    monkeypatch.setattr(wheels, "download", lambda *_: wheel.read_bytes())
     monkeypatch.setattr(wheels, "user_cache_path", lambda *_, **__: tmp_path / "cache")
     wheels.kept(REVEAL, REVEAL_SHA256).close()
-    assert (tmp_path / "cache" / real.name).read_bytes() == real.read_bytes()
+    assert (tmp_path / "cache" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def test_what_cannot_be_published_is_one_sentence(command, tmp_path):
