@@ -30,7 +30,7 @@ REPORT = PROJECT / "build" / "mutants.md"
 # the tests that look at a module first; then all the others
 FIRST = {
     "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
-    "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks",
+    "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks runs",
     "records": "records sweep", "run": "runs", "files": "faults", "plans": "sweep",
     "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
     "student": "classroom", "grading": "classroom", "containment": "classroom",

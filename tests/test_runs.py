@@ -87,6 +87,32 @@ def test_a_kernel_that_dies_is_one_line_too(command, tmp_path):
     assert "no answer from the kernel: Kernel died" in done.stderr
 
 
+@pytest.mark.parametrize("what", ["run", "refresh", "sweep"])
+def test_a_kernel_waits_for_no_port_that_another_one_may_take(command, tmp_path, what):
+    cells = (
+        "from ipykernel.connect import get_connection_info",
+        "print(x, get_connection_info(unpack=True)['transport'])",
+    )
+    notebook = small_notebook(tmp_path / "n.ipynb", *cells, parameters="x: int = 1")
+    done = command(what, notebook, *(["-g", "x", "2,3"] if what == "sweep" else []))
+    assert done.returncode == 0, done.stderr
+    written = sorted(tmp_path.rglob("n*.ipynb"))
+    assert len(written) == {"run": 2, "refresh": 1, "sweep": 3}[what]
+    last = json.loads(written[-1].read_text())["cells"][-1]
+    assert "".join(last["outputs"][0]["text"]).endswith(" ipc\n")
+
+
+def test_a_folder_too_long_for_a_socket_does_for_a_run(command, tmp_path):
+    room = tmp_path / ("a" * 60) / ("b" * 60)
+    room.mkdir(parents=True)
+    notebook = small_notebook(tmp_path / "n.ipynb", "print(6 * 7)")
+    done = command("run", notebook, "-o", "out", TMPDIR=str(room))
+    assert done.returncode == 0 and done.stdout.startswith("42"), done.stderr
+    done = command("refresh", notebook, TMPDIR=str(room))
+    assert done.returncode == 0 and "42" in notebook.read_text(), done.stderr
+    assert not list(room.iterdir()), "nothing is left behind"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

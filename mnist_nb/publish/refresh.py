@@ -1,5 +1,6 @@
 """Execute a committed notebook again and store it in normal form."""
 
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -7,6 +8,7 @@ import nbformat
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.publish.normal_form import normalise, problems, serialised
+from mnist_nb.runs.run import by_sockets
 
 
 class RefreshError(Problem):
@@ -29,19 +31,21 @@ def refresh(path: Path) -> bool:
     except Exception as error:  # nbformat raises many kinds
         reason = " ".join(str(error).split())
         raise RefreshError(f"{path} is not a notebook that can be read ({reason})") from error
-    client = NotebookClient(
-        notebook,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},  # the working folder
-        extra_arguments=["--log-level=CRITICAL"],
-        coalesce_streams=True,
-        record_timing=False,
-        store_widget_state=False,
-    )
     try:
-        with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
-            for number, cell in enumerate(notebook.cells):
-                client.execute_cell(cell, number)
+        with tempfile.TemporaryDirectory(prefix="mnist-nb-") as sockets:
+            client = NotebookClient(
+                notebook,
+                kernel_name="python3",
+                resources={"metadata": {"path": str(path.parent)}},  # the working folder
+                extra_arguments=["--log-level=CRITICAL"],
+                coalesce_streams=True,
+                record_timing=False,
+                store_widget_state=False,
+                **by_sockets(Path(sockets)),
+            )
+            with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
+                for number, cell in enumerate(notebook.cells):
+                    client.execute_cell(cell, number)
     except CellExecutionError as error:
         raise RefreshError(f"{path}: a cell failed: {error.ename}: {error.evalue}") from error
     except RuntimeError as error:

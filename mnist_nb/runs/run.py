@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from traitlets.config import Config
 
 from mnist_nb import data
 from mnist_nb.errors import Problem
@@ -98,7 +99,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         papermill.execute_notebook(
             notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
             stdout_file=None if quiet else sys.stdout, extra_arguments=["--log-level=CRITICAL"],
-            coalesce_streams=True, store_widget_state=False, **more,
+            coalesce_streams=True, store_widget_state=False, **by_sockets(output.parent), **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -107,6 +108,20 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"no answer from the kernel: {error}") from error
     except OSError as error:
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
+
+
+def by_sockets(folder: Path) -> dict[str, Any]:
+    """Arguments for papermill and nbclient that keep a kernel's sockets in `folder`, not on ports.
+
+    Jupyter chooses free ports some time before the kernel takes them. Where many kernels start
+    at once, another one may be faster, and the kernel dies. There are no ports to take in a
+    folder, and nobody else can reach them where it is private. Empty where that cannot be: on
+    Windows, and in a folder whose name is too long for a socket's.
+    """
+    place = os.path.abspath(folder / "kernel.json")
+    if os.name == "nt" or len(os.fsencode(place)) > 95:
+        return {}
+    return {"config": Config(KernelManager={"transport": "ipc", "connection_file": place})}
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
