@@ -27,7 +27,7 @@ from mnist_nb.data import data_folder
 PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "build" / "mutants.csv"
 REPORT = PROJECT / "build" / "mutants.md"
-# the tests that look at a module first; then all the others
+# the tests that look at a module first; for notebooks, those of the numbers and of runs
 FIRST = {
     "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
     "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks runs",
@@ -128,17 +128,17 @@ def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
     """Name and command of each thing that may catch it, the likeliest first."""
     python, pytest = [sys.executable], [sys.executable, "-m", "pytest", "-q", "-x"]
     yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
-    others = ["tests", "--deselect=tests/test_mutants.py"]
+    names = FIRST.get(Path(mutant.file).stem, "numbers runs" if mutant.cell else "learning")
+    first = [f"tests/test_{name}.py" for name in names.split()]
+    others = ["tests", "--deselect=tests/test_mutants.py", *map("--deselect={}".format, first)]
     if mutant.cell:
         yield "lint", [*python, "-m", "mnist_nb.cli", "lint", mutant.file]
         yield "nbval", [*pytest, mutant.file]
-        yield "unit tests", [*pytest, *others]
+        yield "unit tests", [*pytest, *first]
     else:
-        names = FIRST.get(Path(mutant.file).stem, "learning").split()
-        first = [f"tests/test_{name}.py" for name in names]
         yield "unit tests", [*pytest, *first]
         yield "nbval", [*pytest, "notebooks"]
-        yield "unit tests", [*pytest, *others, *map("--deselect={}".format, first)]
+    yield "unit tests", [*pytest, *others]
 
 
 def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
@@ -221,6 +221,7 @@ def main(wanted: list[str]) -> int:
     before = known(project)
     rows = [(mutant, *before[str(mutant)]) for mutant in mutants if str(mutant) in before]
     todo = [mutant for mutant in mutants if str(mutant) not in before]
+    todo.sort(key=lambda mutant: bool(mutant.excuse))  # last, as these go through every test
     with RESULTS.open("a", newline="", encoding="utf-8") as file:
         found = caught(todo, os.cpu_count() or 1)
         for row in tqdm(found, total=len(mutants), initial=len(rows)):
