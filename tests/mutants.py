@@ -27,12 +27,12 @@ from mnist_nb.data import data_folder
 PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "build" / "mutants.csv"
 REPORT = PROJECT / "build" / "mutants.md"
-# the tests that look at a module first; for notebooks, those of the numbers and of runs
+# the tests that look at a module first
 FIRST = {
-    "comparison": "comparison", "data": "data", "ensemble": "ensemble", "figures": "figures",
-    "parameters": "parameters", "normal_form": "notebooks", "refresh": "notebooks runs",
-    "records": "records sweep", "run": "runs", "files": "faults", "plans": "sweep",
-    "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
+    "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
+    "figures": "figures", "parameters": "parameters", "normal_form": "notebooks",
+    "refresh": "notebooks runs", "records": "records sweep", "run": "runs", "files": "faults",
+    "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
     "student": "classroom", "grading": "classroom", "containment": "classroom",
     "feedback": "classroom", "exercises": "classroom", "digit_pad": "digit_pad browser",
 }  # fmt: skip
@@ -128,7 +128,9 @@ def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
     """Name and command of each thing that may catch it, the likeliest first."""
     python, pytest = [sys.executable], [sys.executable, "-m", "pytest", "-q", "-x"]
     yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
-    names = FIRST.get(Path(mutant.file).stem, "numbers runs" if mutant.cell else "learning")
+    names = FIRST.get(
+        Path(mutant.file).stem, "notebooks numbers runs" if mutant.cell else "learning"
+    )
     first = [f"tests/test_{name}.py" for name in names.split()]
     others = ["tests", "--deselect=tests/test_mutants.py", *map("--deselect={}".format, first)]
     if mutant.cell:

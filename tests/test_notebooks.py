@@ -1,5 +1,7 @@
 """The committed notebooks: executed, in normal form, nothing that nbval would let pass."""
 
+import ast
+
 import nbformat
 import pytest
 from conftest import NOTEBOOKS, WALKTHROUGH
@@ -28,6 +30,17 @@ def test_the_walkthrough_mirrors_every_source_cell_in_order_and_says_so():
         prose.find(f"*Source cell* `{name}`") for name in SOURCE_CELLS
     )
     assert all(f"*Source cell* `{name}`" in prose for name in SOURCE_CELLS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_chance_has_a_seed_wherever_a_notebook_makes_a_generator(path):
+    cells = nbformat.read(path, as_version=4).cells
+    code = ast.parse("\n".join(c.source for c in cells if c.cell_type == "code"))
+    seeded = {id(n.value) for n in ast.walk(code) if getattr(n, "attr", "") == "manual_seed"}
+    for call in (n for n in ast.walk(code) if isinstance(n, ast.Call)):
+        name = ast.unparse(call.func).split(".")[-1]
+        if name in ("default_rng", "Generator", "Random"):
+            assert call.args or id(call) in seeded, f"line {call.lineno}: {ast.unparse(call)}"
 
 
 def cell_with(notebook, what):

@@ -81,10 +81,10 @@ def test_the_defaults_are_the_sources_choices_and_pass():
 
 
 def test_words_become_values_of_the_declared_types():
-    given_words = {"lr": "1", "epochs": "2", "shuffle": "true", "data_dir": "None"}
-    values = read_values(NOTEBOOK, given_words)
-    assert values == {"lr": 1.0, "epochs": 2, "shuffle": True, "data_dir": None}
-    assert [type(v) for v in values.values()] == [float, int, bool, type(None)]
+    flags = {"shuffle": "true", "preload": "False"}
+    values = read_values(NOTEBOOK, {"lr": "1", "epochs": "2", **flags, "data_dir": "None"})
+    assert values == {"lr": 1.0, "epochs": 2, "shuffle": True, "preload": False, "data_dir": None}
+    assert [type(v) for v in values.values()] == [float, int, bool, bool, type(None)]
 
 
 ANYTHING = st.one_of(
