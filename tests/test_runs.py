@@ -80,6 +80,13 @@ def test_a_failed_notebook_is_kept_and_one_line_says_which_cell_and_why(command,
     assert (tmp_path / "out" / "n.x=0.failed.ipynb").is_file()
 
 
+def test_lines_that_are_printed_one_by_one_are_one_output(command, tmp_path):
+    cell = "for line in 'abc':\n    print(line, flush=True)"
+    assert command("run", small_notebook(tmp_path / "n.ipynb", cell)).returncode == 0
+    (output,) = json.loads((tmp_path / "runs" / "n.ipynb").read_text())["cells"][0]["outputs"]
+    assert "".join(output["text"]) == "a\nb\nc\n"
+
+
 def test_a_kernel_that_dies_is_one_line_too(command, tmp_path):
     notebook = small_notebook(tmp_path / "n.ipynb", "import os; os._exit(1)")
     done = command("run", notebook)
