@@ -1,14 +1,16 @@
 """Make each mistake of mutants.yaml in a copy of the project, and see what catches it.
 
 `make mutants` makes all of them, and writes a report to build/mutants.md; `make mutants
-ARGS="figures 05_"` those whose file has one of these words in its name. Each result is kept in
-build/mutants.csv, and not found again while every file of the project stays as it is.
+ARGS="figures 05_"` those that have one of these words in their line. Each result is kept in
+build/mutants.csv, and not found again while every file of the project stays as it is; after that
+the test that caught a mistake before is tried first.
 """
 
 import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -124,8 +126,11 @@ def digest() -> str:
     return whole.hexdigest()[:16]
 
 
-def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
-    """Name and command of each thing that may catch it, the likeliest first."""
+def detectors(mutant: Mutant, before: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Name and command of each thing that may catch it, the likeliest first.
+
+    The likeliest is the test named in `before`, the last words when the mistake was last caught.
+    """
     python, pytest = [sys.executable], [sys.executable, "-m", "pytest", "-q", "-x"]
     yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
     names = FIRST.get(
@@ -133,6 +138,10 @@ def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
     )
     first = [f"tests/test_{name}.py" for name in names.split()]
     others = ["tests", "--deselect=tests/test_mutants.py", *map("--deselect={}".format, first)]
+    if test := re.match(r"FAILED (tests/\w+\.py)::(\w+)", before):
+        file = PROJECT / test[1]
+        if file.exists() and f"\ndef {test[2]}(" in file.read_text(encoding="utf-8"):
+            yield "unit tests", [*pytest, f"{test[1]}::{test[2]}"]
     if mutant.cell:
         yield "lint", [*python, "-m", "mnist_nb.cli", "lint", mutant.file]
         yield "nbval", [*pytest, mutant.file]
@@ -143,15 +152,15 @@ def detectors(mutant: Mutant) -> Iterator[tuple[str, list[str]]]:
     yield "unit tests", [*pytest, *others]
 
 
-def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
+def caught_by(mutant: Mutant, copy: Path, before: str = "") -> tuple[str, str]:
     """What catches it in this copy of the project ("" if nothing does), and its last words."""
     path = copy / mutant.file
-    before = path.read_text(encoding="utf-8")
+    right = path.read_text(encoding="utf-8")
     aside = PROJECT / "build" / "nbgrader"  # the copy has no build folder
     here = {"PYTHONPATH": f"{copy}{os.pathsep}{aside}", "MNIST_NB_DATA": str(data_folder())}
     try:
-        path.write_text(mutated(mutant, before), encoding="utf-8")
-        for name, command in detectors(mutant):
+        path.write_text(mutated(mutant, right), encoding="utf-8")
+        for name, command in detectors(mutant, before):
             try:
                 done = subprocess.run(
                     command, cwd=copy, env=os.environ | here, capture_output=True, text=True,
@@ -167,18 +176,20 @@ def caught_by(mutant: Mutant, copy: Path) -> tuple[str, str]:
                 return name, (said or lines or [""])[0]
         return "", ""
     finally:
-        path.write_text(before, encoding="utf-8")
+        path.write_text(right, encoding="utf-8")
 
 
-def caught(mutants: list[Mutant], workers: int) -> Iterator[tuple[Mutant, str, str]]:
-    """Each mutant with what caught it, as it becomes known."""
+def caught(
+    mutants: list[Mutant], workers: int, before: dict[str, str]
+) -> Iterator[tuple[Mutant, str, str]]:
+    """Each mutant with what caught it, as it becomes known; `before`: see `known`."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         free = [copy_project(Path(folder, str(number))) for number in range(workers)]
 
         def one(mutant: Mutant) -> tuple[Mutant, str, str]:
             copy = free.pop()
             try:
-                return mutant, *caught_by(mutant, copy)
+                return mutant, *caught_by(mutant, copy, before.get(str(mutant), ""))
             finally:
                 free.append(copy)
 
@@ -189,13 +200,15 @@ def caught(mutants: list[Mutant], workers: int) -> Iterator[tuple[Mutant, str, s
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def known(project: str) -> dict[str, list[str]]:
-    """Mistake -> what caught it, and its last words, as found on the same files before."""
+def known(project: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """What was found before: mistake -> what caught it, and its last words, on the same files;
+    mistake -> the last words on any files."""
     if not RESULTS.exists():
-        return {}
+        return {}, {}
     with RESULTS.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if len(row) == 4]
-    return {mistake: found for was, mistake, *found in rows if was == project}
+    same = {mistake: found for was, mistake, *found in rows if was == project}
+    return same, {mistake: said for _, mistake, _, said in rows}
 
 
 def report(rows: list[tuple[Mutant, str, str]]) -> str:
@@ -217,15 +230,15 @@ def report(rows: list[tuple[Mutant, str, str]]) -> str:
 def main(wanted: list[str]) -> int:
     """Try the catalogue; 1 if one survives that should not."""
     quick, others = catalogue()
-    mutants = [m for m in quick + others if not wanted or any(w in m.file for w in wanted)]
+    mutants = [m for m in quick + others if not wanted or any(w in str(m) for w in wanted)]
     RESULTS.parent.mkdir(exist_ok=True)
     project = digest()
-    before = known(project)
-    rows = [(mutant, *before[str(mutant)]) for mutant in mutants if str(mutant) in before]
-    todo = [mutant for mutant in mutants if str(mutant) not in before]
+    same, before = known(project)
+    rows = [(mutant, *same[str(mutant)]) for mutant in mutants if str(mutant) in same]
+    todo = [mutant for mutant in mutants if str(mutant) not in same]
     todo.sort(key=lambda mutant: bool(mutant.excuse))  # last, as these go through every test
     with RESULTS.open("a", newline="", encoding="utf-8") as file:
-        found = caught(todo, os.cpu_count() or 1)
+        found = caught(todo, os.cpu_count() or 1, before)
         for row in tqdm(found, total=len(mutants), initial=len(rows)):
             rows.append(row)
             csv.writer(file).writerow([project, *row])
