@@ -33,10 +33,11 @@ REPORT = PROJECT / "build" / "mutants.md"
 FIRST = {
     "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
     "figures": "figures", "parameters": "parameters", "normal_form": "notebooks",
-    "refresh": "notebooks runs", "records": "records sweep", "run": "runs", "files": "faults",
-    "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
-    "student": "classroom", "grading": "classroom", "containment": "classroom",
-    "feedback": "classroom", "exercises": "classroom", "digit_pad": "digit_pad browser",
+    "refresh": "notebooks runs faults", "records": "records sweep", "run": "runs faults",
+    "files": "faults", "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages",
+    "wheels": "pages", "student": "classroom", "grading": "classroom",
+    "containment": "classroom", "feedback": "classroom", "exercises": "classroom",
+    "digit_pad": "digit_pad browser",
 }  # fmt: skip
 
 

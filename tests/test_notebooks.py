@@ -54,6 +54,14 @@ def no_count(notebook):
     cell_with(notebook, "text/plain").execution_count = None
 
 
+def ran_twice(notebook):
+    cell = cell_with(notebook, "text/plain")
+    cell.execution_count += 100
+    for output in cell.outputs:
+        if "execution_count" in output:
+            output.execution_count = cell.execution_count
+
+
 def outputs_gone(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -111,8 +119,8 @@ def wide(notebook):
 
 @pytest.mark.parametrize(
     "spoil",
-    [no_count, outputs_gone, stderr, error, no_alt, injected, ignored, skipped, timing,
-     widget, machine_path, same_id, wide],
+    [no_count, ran_twice, outputs_gone, stderr, error, no_alt, injected, ignored, skipped,
+     timing, widget, machine_path, same_id, wide],
 )  # fmt: skip
 def test_what_nbval_lets_pass_the_lint_does_not(spoil):
     notebook = nbformat.read(WALKTHROUGH, as_version=4)
