@@ -2,8 +2,9 @@
 
 `make mutants` makes all of them, and writes a report to build/mutants.md; `make mutants
 ARGS="figures 05_"` those that have one of these words in their line. Each result is kept in
-build/mutants.csv, and not found again while every file of the project stays as it is; after that
-the test that caught a mistake before is tried first.
+build/mutants.csv, and not found again while every file of the project stays as it is. All of them
+made on the same files are the table mutants.csv: from then on, what caught a mistake is tried
+first.
 """
 
 import csv
@@ -29,6 +30,7 @@ from mnist_nb.data import data_folder
 PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "build" / "mutants.csv"
 REPORT = PROJECT / "build" / "mutants.md"
+TABLE = PROJECT / "tests" / "mutants.csv"
 # the tests that look at a module first
 FIRST = {
     "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
@@ -119,9 +121,11 @@ def copy_project(folder: Path) -> Path:
 
 
 def digest() -> str:
-    """The first digits of a SHA-256 of all files of the project."""
+    """The first digits of a SHA-256 of all files of the project but the table of mistakes."""
     whole = hashlib.sha256()
     for name in files_of_the_project():
+        if PROJECT / name == TABLE:
+            continue
         content = (PROJECT / name).read_bytes()
         whole.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     return whole.hexdigest()[:16]
@@ -204,12 +208,16 @@ def caught(
 def known(project: str) -> tuple[dict[str, list[str]], dict[str, str]]:
     """What was found before: mistake -> what caught it, and its last words, on the same files;
     mistake -> the last words on any files."""
-    if not RESULTS.exists():
-        return {}, {}
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 4]
+    rows = [["", *row] for row in _rows(TABLE, 3)] + _rows(RESULTS, 4)
     same = {mistake: found for was, mistake, *found in rows if was == project}
     return same, {mistake: said for _, mistake, _, said in rows}
+
+
+def _rows(path: Path, columns: int) -> list[list[str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.reader(file) if len(row) == columns]
 
 
 def report(rows: list[tuple[Mutant, str, str]]) -> str:
@@ -226,6 +234,11 @@ def report(rows: list[tuple[Mutant, str, str]]) -> str:
         reason = f"cannot matter: {mutant.excuse}" if mutant.excuse else "**must be caught**"
         lines.append(f"- `{mutant}`: {reason}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _short(said: str) -> str:
+    """The test without what it said, which may tell of this machine."""
+    return said.split(" - ")[0]
 
 
 def main(wanted: list[str]) -> int:
@@ -249,6 +262,10 @@ def main(wanted: list[str]) -> int:
     rows.sort(key=lambda row: mutants.index(row[0]))
     text = report(rows)
     REPORT.write_text(text, encoding="utf-8")
+    if not wanted:
+        with TABLE.open("w", newline="", encoding="utf-8") as file:
+            for mutant, name, said in rows:
+                csv.writer(file, lineterminator="\n").writerow([mutant, name, _short(said)])
     print(text)
     return any(not name and not mutant.excuse for mutant, name, _ in rows)
 

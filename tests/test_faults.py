@@ -174,6 +174,14 @@ def test_a_refresh_on_a_full_disk_leaves_the_notebook_and_works_once_there_is_ro
     assert shows(path, "new") and files_in(disk.folder) == ["n.ipynb"]
 
 
+def test_a_refresh_without_room_for_temporary_files_is_one_sentence(tmp_path):
+    before = committed(tmp_path / "n.ipynb")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # noqa: E731
+    done = mnist_nb("refresh", "n.ipynb", cwd=tmp_path, preexec_fn=limit)
+    assert refused(done, "n.ipynb: a kernel needs a folder for temporary files", "TMPDIR")
+    assert (tmp_path / "n.ipynb").read_bytes() == before and files_in(tmp_path) == ["n.ipynb"]
+
+
 # --- locked folders
 
 

@@ -19,8 +19,8 @@ def refresh(path: Path) -> bool:
     """Execute the notebook at `path`; replace its file on success; was anything changed?
 
     Raises:
-        RefreshError: a cell failed, the result breaks a rule, or the file cannot be read or
-            written, or was changed meanwhile. The file stays as it was.
+        RefreshError: no kernel, a cell failed, the result breaks a rule, or the file cannot be
+            read or written, or was changed meanwhile. The file stays as it was.
     """
     from nbclient import NotebookClient  # slow to import
     from nbclient.exceptions import CellExecutionError
@@ -50,6 +50,11 @@ def refresh(path: Path) -> bool:
         raise RefreshError(f"{path}: a cell failed: {error.ename}: {error.evalue}") from error
     except RuntimeError as error:
         raise RefreshError(f"{path}: no answer from the kernel: {error}") from error
+    except OSError as error:
+        raise RefreshError(
+            f"{path}: a kernel needs a folder for temporary files that can be written "
+            f"({error.strerror or error}); name one in TMPDIR"
+        ) from error
     after = serialised(notebook)
     if found := problems(after):
         raise RefreshError(f"{path}: {'; '.join(found)}")
