@@ -218,6 +218,8 @@ def test_every_combination_runs_or_gets_one_sentence(walkthrough, values):
         ({"hidden": 100_000}, "refused"),
         ({"val_size": 60_000}, "refused"),
         ({"batch_size": 2}, "refused"),
+        ({"epochs": True}, "refused"),
+        ({"lr": True}, "refused"),
         ({"data_dir": ""}, "refused"),
         ({"data_dir": "a\0b"}, "refused"),
         ({"data_dir": "x" * 300}, "no data"),
