@@ -2,9 +2,8 @@
 
 `make mutants` makes all of them, and writes a report to build/mutants.md; `make mutants
 ARGS="figures 05_"` those that have one of these words in their line. Each result is kept in
-build/mutants.csv, and not found again while every file of the project stays as it is. All of them
-made on the same files are the table mutants.csv: from then on, what caught a mistake is tried
-first.
+build/mutants.csv, and not found again while every file of the project stays as it is. What caught
+each mistake when it was last made is the table mutants.csv; the next time it is tried first.
 """
 
 import csv
@@ -214,7 +213,7 @@ def _first_to_fail(
 def caught(
     mutants: list[Mutant], workers: int, before: dict[str, str]
 ) -> Iterator[tuple[Mutant, str, str]]:
-    """Each mutant with what caught it, as it becomes known; `before`: see `known`."""
+    """Each mutant with what caught it, as it becomes known; `before`: see `detectors`."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         free = [copy_project(Path(folder, str(number))) for number in range(workers)]
 
@@ -232,12 +231,16 @@ def caught(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def known(project: str) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """What was found before: mistake -> what caught it, and its last words, on the same files;
-    mistake -> the last words on any files."""
-    rows = [["", *row] for row in _rows(TABLE, 3)] + _rows(RESULTS, 4)
-    same = {mistake: found for was, mistake, *found in rows if was == project}
-    return same, {mistake: said for _, mistake, _, said in rows}
+def found_on(project: str) -> dict[str, list[str]]:
+    """What was found before on the same files: mistake -> what caught it, and its last words."""
+    return {mistake: found for was, mistake, *found in _rows(RESULTS, 4) if was == project}
+
+
+def found_last() -> dict[str, list[str]]:
+    """What was found the last time, on any files: mistake -> what caught it, and the test."""
+    rows = _rows(TABLE, 3) + [row[1:] for row in _rows(RESULTS, 4)]
+    # without what the test said, which may tell of this machine
+    return {mistake: [name, said.split(" - ")[0]] for mistake, name, said in rows}
 
 
 def _rows(path: Path, columns: int) -> list[list[str]]:
@@ -263,18 +266,14 @@ def report(rows: list[tuple[Mutant, str, str]]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _short(said: str) -> str:
-    """The test without what it said, which may tell of this machine."""
-    return said.split(" - ")[0]
-
-
 def main(wanted: list[str]) -> int:
     """Try the catalogue; 1 if one survives that should not."""
     quick, others = catalogue()
     mutants = [m for m in quick + others if not wanted or any(w in str(m) for w in wanted)]
     RESULTS.parent.mkdir(exist_ok=True)
     project = digest()
-    same, before = known(project)
+    same = found_on(project)
+    before = {mistake: test for mistake, (_, test) in found_last().items()}
     rows = [(mutant, *same[str(mutant)]) for mutant in mutants if str(mutant) in same]
     todo = [mutant for mutant in mutants if str(mutant) not in same]
     excused = [mutant for mutant in todo if mutant.excuse]
@@ -291,10 +290,11 @@ def main(wanted: list[str]) -> int:
     rows.sort(key=lambda row: mutants.index(row[0]))
     text = report(rows)
     REPORT.write_text(text, encoding="utf-8")
-    if not wanted:
-        with TABLE.open("w", newline="", encoding="utf-8") as file:
-            for mutant, name, said in rows:
-                csv.writer(file, lineterminator="\n").writerow([mutant, name, _short(said)])
+    last = found_last()
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        for mistake in map(str, quick + others):
+            if mistake in last:
+                csv.writer(file, lineterminator="\n").writerow([mistake, *last[mistake]])
     print(text)
     return any(not name and not mutant.excuse for mutant, name, _ in rows)
 
