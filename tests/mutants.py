@@ -202,7 +202,7 @@ def _first_to_fail(
                 raise RuntimeError(f"{mutants[0]}: {' '.join(command)} was killed")
             if done.returncode:
                 lines = (done.stdout + done.stderr).splitlines()
-                said = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+                said = [line for line in lines if re.match(r"(FAILED|ERROR) \w", line)]
                 return name, (said or lines or [""])[0]
         return "", ""
     finally:
