@@ -292,9 +292,9 @@ def main(wanted: list[str]) -> int:
     REPORT.write_text(text, encoding="utf-8")
     last = found_last()
     with TABLE.open("w", newline="", encoding="utf-8") as file:
-        for mistake in map(str, quick + others):
-            if mistake in last:
-                csv.writer(file, lineterminator="\n").writerow([mistake, *last[mistake]])
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["mistake", "caught by", "what failed"])
+        table.writerows([m, *last[m]] for m in map(str, quick + others) if m in last)
     print(text)
     return any(not name and not mutant.excuse for mutant, name, _ in rows)
 
