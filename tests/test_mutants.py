@@ -1,4 +1,7 @@
-"""The verification verified: a mistake is caught. `make mutants` tries the whole catalogue."""
+"""The verification verified: mistakes are caught, hangs end. `make mutants` tries all."""
+
+import subprocess
+import sys
 
 import pytest
 from conftest import PROJECT
@@ -22,3 +25,29 @@ def test_every_mistake_of_the_catalogue_can_still_be_made():
     for mutant in OTHERS:
         text = (PROJECT / mutant.file).read_text(encoding="utf-8")
         assert mutated(mutant, text) != text
+
+
+def suite(folder, *options, **files):
+    """What the project's own pytest options make of tests in `folder`, two at a time."""
+    for name, text in files.items():
+        (folder / f"test_{name}.py").write_text(text)
+    command = [sys.executable, "-m", "pytest", "-c", PROJECT / "pyproject.toml", "-n", "2"]
+    command += ["--dist", "loadfile", "--rootdir", folder, *options, folder]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+
+
+FOUR = "import os, pytest, time\n@pytest.mark.parametrize('n', range(4))\ndef test(n): pass\n"
+
+
+def test_a_test_that_hangs_fails_and_the_others_go_on(tmp_path):
+    hangs = FOUR.replace("pass", "time.sleep(60 * (n == 2))")
+    done = suite(tmp_path, "-o", "timeout=1", a=FOUR, b=FOUR, c=hangs, d=FOUR)
+    assert done.returncode == 1 and "1 failed, 15 passed" in done.stdout
+    assert "Timeout (>1.0s) from pytest-timeout" in done.stdout
+
+
+def test_a_test_that_takes_its_process_with_it_ends_the_run(tmp_path):
+    dies = FOUR.replace("pass", "os._exit(1) if n == 2 else time.sleep(0.1)")
+    done = suite(tmp_path, a=FOUR, b=FOUR, c=FOUR, d=dies, e=FOUR, f=FOUR)
+    assert done.returncode == 1 and "1 failed" in done.stdout
+    assert "test_d.py::test[2]" in done.stdout and "\ntimeout: 1200.0s" in done.stdout
