@@ -28,6 +28,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from mnist_nb.publish.normal_form import WIDGET
 from mnist_nb.runs.records import MIME, read_record
 from mnist_nb.runs.run import WALKTHROUGH, run
 
@@ -65,7 +66,11 @@ def contents(outputs: list, pictures: bool) -> list:
     """What has to be the same to the byte: the pictures, or all but the pictures."""
     words = ("output_type", "name", "text", "metadata")
     return [
-        {m: d for m, d in output.get("data", {}).items() if m.startswith("image/") == pictures}
+        {
+            m: d
+            for m, d in output.get("data", {}).items()
+            if m.startswith("image/") == pictures and m != WIDGET
+        }
         | ({} if pictures else {word: output.get(word) for word in words})
         for output in outputs
     ]

@@ -12,7 +12,7 @@ METADATA = {
 }
 _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
 # a widget lives in the page and the kernel; what is stored of it is its text
-_WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 _TAGS = {"parameters", "nbval-approx"}  # what a cell may say about itself
 _SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
 # what learners do not see of an exercise: hidden tests, and the marks of nbgrader
@@ -31,7 +31,7 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(_WIDGET, None)
+            output.get("data", {}).pop(WIDGET, None)
     return notebook
 
 
