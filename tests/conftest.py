@@ -59,7 +59,7 @@ def open_loops() -> list[asyncio.BaseEventLoop]:
 
     The garbage collector would, but may do so in a bad order, and then says so on stderr.
     """
-    loops = [it for it in gc.get_objects() if isinstance(it, asyncio.BaseEventLoop)]
+    loops = [it for it in gc.get_objects() if issubclass(type(it), asyncio.BaseEventLoop)]
     return [loop for loop in loops if not loop.is_closed()]
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import distributed
@@ -19,16 +18,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
-from conftest import (
-    PROJECT,
-    SLICE,
-    WALKTHROUGH,
-    Family,
-    open_loops,
-    small_notebook,
-    wait_until,
-    words,
-)
+from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
 from papermill.iorw import papermill_io
 
 from mnist_nb.runs.parameters import declared_parameters
@@ -441,15 +431,6 @@ def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_
     assert outcomes[0].state == "finished" and Path(place).is_file()
     assert outcomes[1].seconds == pytest.approx(outcomes[0].seconds, abs=0.001)
     assert (tmp_path / "log").read_text() == "1\n"
-
-
-def test_a_run_leaves_no_event_loop_to_the_garbage_collector(notebook, tmp_path):
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
-    before, place = open_loops(), place_of(str(tmp_path / "out"), run, "n")
-    with ThreadPoolExecutor(1) as thread:  # as a worker does it
-        outcome = thread.submit(do_run, notebook.read_text(), "n", run, place, ".").result()
-        assert outcome.state == "finished"
-        assert [loop for loop in open_loops() if loop not in before] == []
 
 
 def test_results_go_to_any_place_that_papermill_can_write(notebook, monkeypatch):
