@@ -1,8 +1,6 @@
 """What several tests need: the real data, the command, the committed notebooks."""
 
-import asyncio
 import contextlib
-import gc
 import gzip
 import os
 import subprocess
@@ -52,15 +50,6 @@ def small_notebook(path, *sources, parameters=None):
         cells.insert(0, nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
-
-
-def open_loops() -> list[asyncio.BaseEventLoop]:
-    """The event loops that nobody has closed.
-
-    The garbage collector would, but may do so in a bad order, and then says so on stderr.
-    """
-    loops = [it for it in gc.get_objects() if issubclass(type(it), asyncio.BaseEventLoop)]
-    return [loop for loop in loops if not loop.is_closed()]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import ast
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, WALKTHROUGH, open_loops
+from conftest import NOTEBOOKS, WALKTHROUGH
 
 from mnist_nb.errors import Problem
 from mnist_nb.publish.normal_form import problems, rhythm
@@ -145,11 +145,3 @@ def test_refresh_is_byte_stable_and_replaces_only_on_success(tmp_path):
         with pytest.raises(Problem):
             refresh(path)
         assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-def test_refresh_leaves_no_event_loop_to_the_garbage_collector(tmp_path):
-    before = open_loops()
-    assert refresh(tiny(tmp_path / "n.ipynb", "print('a')"))
-    with pytest.raises(Problem):
-        refresh(tiny(tmp_path / "n.ipynb", "1 / 0"))
-    assert [loop for loop in open_loops() if loop not in before] == []

@@ -4,15 +4,13 @@ import json
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import PROJECT, SLICE, WALKTHROUGH, open_loops, small_notebook, words
+from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, words
 from torchvision import datasets
 
 from mnist_nb.data import LOCAL_FOLDERS
-from mnist_nb.runs.run import RunError, run
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +205,3 @@ def test_on_an_accelerator_the_start_and_the_split_are_the_cpus(device, command)
     for here, there in zip(*histories.values(), strict=True):
         assert there["train_loss"] == pytest.approx(here["train_loss"], abs=0.001)
         assert there["val_loss"] == pytest.approx(here["val_loss"], abs=0.001)
-
-
-def test_a_run_leaves_no_event_loop_to_the_garbage_collector(tmp_path):
-    before = open_loops()
-    with ThreadPoolExecutor(1) as thread:  # as in a sweep
-        for source in ("1 / 1", "1 / 0"):
-            notebook = small_notebook(tmp_path / "n.ipynb", source, parameters="x = 1")
-            done = thread.submit(run, notebook, {}, tmp_path / "out", quiet=True)
-            assert isinstance(done.exception(), RunError) == (source == "1 / 0")
-            assert [loop for loop in open_loops() if loop not in before] == []

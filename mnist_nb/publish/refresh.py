@@ -8,7 +8,7 @@ import nbformat
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.publish.normal_form import normalise, problems, serialised
-from mnist_nb.runs.run import by_sockets, own_loop
+from mnist_nb.runs.run import by_sockets
 
 
 class RefreshError(Problem):
@@ -43,8 +43,7 @@ def refresh(path: Path) -> bool:
                 store_widget_state=False,
                 **by_sockets(Path(sockets)),
             )
-            # not execute(), whose handler of Ctrl-C fails itself
-            with own_loop(), client.setup_kernel():
+            with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
                 for number, cell in enumerate(notebook.cells):
                     client.execute_cell(cell, number)
     except CellExecutionError as error:

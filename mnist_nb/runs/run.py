@@ -1,7 +1,5 @@
 """One run: a notebook, its parameters, and the executed notebook that comes of it."""
 
-import asyncio
-import contextlib
 import importlib.metadata
 import itertools
 import logging
@@ -12,12 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from jupyter_core.utils import ensure_event_loop
 from traitlets.config import Config
 
 from mnist_nb import data
@@ -93,22 +90,6 @@ def read_notebook(notebook: Path):
         raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
 
 
-@contextlib.contextmanager
-def own_loop() -> Iterator[None]:
-    """Close the event loop that Jupyter makes in this thread, when the work with it is done.
-
-    Jupyter leaves it to the garbage collector, which shows a traceback where it comes to the
-    loop's own sockets first.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            asyncio.get_running_loop()  # as in a notebook: then Jupyter has another thread do it
-        except RuntimeError:
-            stack.enter_context(contextlib.closing(ensure_event_loop()))
-        yield
-
-
-@own_loop()
 def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
     """Run `notebook` through papermill, with `more` of its arguments; RunError if it fails."""
     import papermill  # slow to import, so only when a run starts
