@@ -1,5 +1,6 @@
 """Many runs: planned, refused, killed, continued, read back."""
 
+import asyncio
 import csv
 import gc
 import io
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import distributed
@@ -45,6 +47,11 @@ def results_in(folder: Path) -> dict[str, bytes]:
     """Path below `folder` -> content, of what a sweep has finished."""
     found = sorted(folder.rglob("n.ipynb"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def open_loops() -> list[asyncio.BaseEventLoop]:
+    loops = [it for it in gc.get_objects() if issubclass(type(it), asyncio.BaseEventLoop)]
+    return [loop for loop in loops if not loop.is_closed()]
 
 
 # --- plans
@@ -431,6 +438,22 @@ def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_
     assert outcomes[0].state == "finished" and Path(place).is_file()
     assert outcomes[1].seconds == pytest.approx(outcomes[0].seconds, abs=0.001)
     assert (tmp_path / "log").read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "state"),
+    [("1 / 1", "finished"), ("1 / 0", "failed"), ("import os; os.kill(os.getpid(), 9)", "failed")],
+    ids=["finished", "failed", "kernel killed"],
+)
+def test_a_run_leaves_no_event_loop_to_the_garbage_collector(tmp_path, source, state):
+    notebook = small_notebook(tmp_path / "n.ipynb", source, parameters=PARAMETERS)
+    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
+    place = place_of(str(tmp_path / "out"), run, "n")
+    before = open_loops()
+    with ThreadPoolExecutor(1) as thread:  # as a worker has it
+        done = thread.submit(do_run, notebook.read_text(), "n", run, place, str(tmp_path))
+        assert done.result().state == state
+        assert [loop for loop in open_loops() if loop not in before] == []
 
 
 def test_results_go_to_any_place_that_papermill_can_write(notebook, monkeypatch):

@@ -1,5 +1,6 @@
 """Many runs at once: each one papermill run, on Dask's workers, here or on a cluster."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import nbformat
 from filelock import FileLock, Timeout
+from jupyter_core.utils import ensure_event_loop
 from tqdm import tqdm
 
 from mnist_nb.files import write_whole
@@ -117,7 +119,10 @@ def do_run(text: str, stem: str, run: Run, place: str, cwd: str) -> Outcome:
         notebook.write_text(text, encoding="utf-8")
         more = {"cwd": cwd} if os.path.isdir(cwd) else {}
         try:
-            execute(notebook, unfinished, run.values, quiet=True, **more)
+            # Jupyter would leave the loop it makes here to the garbage collector, which shows a
+            # traceback where it comes to the loop's own sockets first.
+            with asyncio.Runner(loop_factory=ensure_event_loop):
+                execute(notebook, unfinished, run.values, quiet=True, **more)
         except RunError as error:
             seconds = time.monotonic() - started
             if "failed: KeyboardInterrupt" in str(error):
