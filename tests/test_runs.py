@@ -109,6 +109,37 @@ def test_a_kernel_waits_for_no_port_that_another_one_may_take(command, tmp_path,
     assert "".join(last["outputs"][0]["text"]).endswith(" ipc\n")
 
 
+# Makes a thread of the kernel always lose a race that it lost once in some thousand runs: asked to
+# end, it sends through a socket only when another thread has closed it.
+LATE = """\
+def make_late(kernel):  # at its end it has forgotten all global names
+    import threading
+    from ipykernel.iostream import IOPubThread, OutStream
+    pipe_of, flush = IOPubThread._event_pipe.fget, OutStream.flush
+    flushing, closed = [], threading.Event()
+    def late(self):
+        pipe = pipe_of(self)
+        while threading.current_thread() in flushing and not pipe.closed:
+            closed.wait(0.01)
+        return pipe
+    def flush_at_the_end(self):
+        thread = threading.current_thread()
+        if thread.name == "Control" and kernel._shutdown_message:
+            flushing.append(thread)
+        flush(self)
+    IOPubThread._event_pipe = property(late)
+    OutStream.flush = flush_at_the_end
+make_late(get_ipython().kernel)
+print(x)"""
+
+
+@pytest.mark.parametrize("what", ["run", "refresh", "sweep"])
+def test_what_a_kernel_says_as_it_ends_is_not_shown(command, tmp_path, what):
+    notebook = small_notebook(tmp_path / "n.ipynb", LATE, parameters="x: int = 1")
+    done = command(what, notebook, *(["-g", "x", "2,3"] if what == "sweep" else []))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_folder_too_long_for_a_socket_does_for_a_run(command, tmp_path):
     room = tmp_path / ("a" * 60) / ("b" * 60)
     room.mkdir(parents=True)

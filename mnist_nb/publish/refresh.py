@@ -8,7 +8,7 @@ import nbformat
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.publish.normal_form import normalise, problems, serialised
-from mnist_nb.runs.run import by_sockets
+from mnist_nb.runs.run import kernel_in
 
 
 class RefreshError(Problem):
@@ -37,11 +37,10 @@ def refresh(path: Path) -> bool:
                 notebook,
                 kernel_name="python3",
                 resources={"metadata": {"path": str(path.parent)}},  # the working folder
-                extra_arguments=["--log-level=CRITICAL"],
                 coalesce_streams=True,
                 record_timing=False,
                 store_widget_state=False,
-                **by_sockets(Path(sockets)),
+                **kernel_in(Path(sockets)),
             )
             with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
                 for number, cell in enumerate(notebook.cells):

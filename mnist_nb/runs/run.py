@@ -26,6 +26,10 @@ from mnist_nb.runs.records import read_record
 
 PROJECT = Path(__file__).parents[2]
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
+# A kernel that ends may close a socket just before its other thread sends through it. Nothing is
+# lost, but tornado would show a traceback.
+SILENT = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
+          "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"]  # fmt: skip
 
 log = logging.getLogger("mnist_nb")
 
@@ -98,8 +102,8 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
     try:
         papermill.execute_notebook(
             notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
-            stdout_file=None if quiet else sys.stdout, extra_arguments=["--log-level=CRITICAL"],
-            coalesce_streams=True, store_widget_state=False, **by_sockets(output.parent), **more,
+            stdout_file=None if quiet else sys.stdout, coalesce_streams=True,
+            store_widget_state=False, **kernel_in(output.parent), **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -110,18 +114,19 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
 
 
-def by_sockets(folder: Path) -> dict[str, Any]:
-    """Arguments for papermill and nbclient that keep a kernel's sockets in `folder`, not on ports.
+def kernel_in(folder: Path) -> dict[str, Any]:
+    """Arguments for papermill and nbclient: a silent kernel, with sockets in `folder`, no ports.
 
     Jupyter chooses free ports some time before the kernel takes them. Where many kernels start
     at once, another one may be faster, and the kernel dies. There are no ports to take in a
-    folder, and nobody else can reach them where it is private. Empty where that cannot be: on
-    Windows, and in a folder whose name is too long for a socket's.
+    folder, and nobody else can reach them where it is private. Ports stay where that cannot be:
+    on Windows, and in a folder whose name is too long for a socket's.
     """
     place = os.path.abspath(folder / "kernel.json")
     if os.name == "nt" or len(os.fsencode(place)) > 95:
-        return {}
-    return {"config": Config(KernelManager={"transport": "ipc", "connection_file": place})}
+        return {"extra_arguments": SILENT}
+    sockets = {"transport": "ipc", "connection_file": place}
+    return {"extra_arguments": SILENT, "config": Config(KernelManager=sockets)}
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
