@@ -181,14 +181,23 @@ def configurations() -> Iterator[Configuration]:
 
 
 def cuda() -> str:
-    """What the walkthrough's losses are on a CUDA device, in words."""
+    """What becomes of the walkthrough's losses on a CUDA device, in words."""
     import torch
 
     if not torch.cuda.is_available():
         return "no CUDA device"
-    stored = read_record(WALKTHROUGH)["history"]
-    new = read_record(run(WALKTHROUGH, {"device": "cuda"}, BUILD, quiet=True))["history"]
-    return f"{torch.cuda.get_device_name()}, loss: {loss_difference(new, stored):.1g}"
+
+    def losses(**given: str) -> list[dict]:
+        return read_record(run(WALKTHROUGH, given, BUILD, quiet=True))["history"]
+
+    first, again = (losses(device="cuda") for _ in range(2))
+    bare = loss_difference(losses(device="cuda", dropout="0"), losses(device="cpu", dropout="0"))
+    return (
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}: 00 without dropout: loss "
+        f"{bare:.1g} from the CPU's; with it: {loss_difference(first, again):.1g} from one run to "
+        f"the next, {loss_difference(first, read_record(WALKTHROUGH)['history']):.1g} from the "
+        "stored ones"
+    )
 
 
 def environment(configuration: Configuration) -> str:
