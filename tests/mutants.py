@@ -170,6 +170,7 @@ def live_together(mutants: list[Mutant]) -> bool:
     lint = [tried for mutant in mutants for tried in detectors(mutant) if tried[0] == "lint"]
     pytest = [sys.executable, "-m", "pytest", "-q", "-x", "--deselect=tests/test_mutants.py"]
     whole = [*pytest, "-n", str(os.cpu_count() or 1), "--dist=loadfile"]
+    print(f"first {len(mutants)} that live, through every test: a quarter of an hour", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         name, said = _first_to_fail(
             mutants, copy_project(Path(folder)), [*lint, ("unit tests", whole)]
