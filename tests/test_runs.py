@@ -94,14 +94,18 @@ def test_a_kernel_that_dies_is_one_line_too(command, tmp_path):
     assert "no answer from the kernel: Kernel died" in done.stderr
 
 
-@pytest.mark.parametrize("what", ["run", "refresh", "sweep"])
+# the commands that start kernels, with what else they need
+KERNEL_STARTERS = {"run": [], "refresh": [], "sweep": ["-g", "x", "2,3"]}
+
+
+@pytest.mark.parametrize("what", KERNEL_STARTERS)
 def test_a_kernel_waits_for_no_port_that_another_one_may_take(command, tmp_path, what):
     cells = (
         "from ipykernel.connect import get_connection_info",
         "print(x, get_connection_info(unpack=True)['transport'])",
     )
     notebook = small_notebook(tmp_path / "n.ipynb", *cells, parameters="x: int = 1")
-    done = command(what, notebook, *(["-g", "x", "2,3"] if what == "sweep" else []))
+    done = command(what, notebook, *KERNEL_STARTERS[what])
     assert done.returncode == 0, done.stderr
     written = sorted(tmp_path.rglob("n*.ipynb"))
     assert len(written) == {"run": 2, "refresh": 1, "sweep": 3}[what]
@@ -109,8 +113,8 @@ def test_a_kernel_waits_for_no_port_that_another_one_may_take(command, tmp_path,
     assert "".join(last["outputs"][0]["text"]).endswith(" ipc\n")
 
 
-# Makes a thread of the kernel always lose a race that it lost once in some thousand runs: asked to
-# end, it sends through a socket only when another thread has closed it.
+# Makes a thread of the kernel always lose a race that it hardly ever loses: asked to end, it sends
+# through a socket only when another thread has closed it.
 LATE = """\
 def make_late(kernel):  # at its end it has forgotten all global names
     import threading
@@ -133,10 +137,10 @@ make_late(get_ipython().kernel)
 print(x)"""
 
 
-@pytest.mark.parametrize("what", ["run", "refresh", "sweep"])
+@pytest.mark.parametrize("what", KERNEL_STARTERS)
 def test_what_a_kernel_says_as_it_ends_is_not_shown(command, tmp_path, what):
     notebook = small_notebook(tmp_path / "n.ipynb", LATE, parameters="x: int = 1")
-    done = command(what, notebook, *(["-g", "x", "2,3"] if what == "sweep" else []))
+    done = command(what, notebook, *KERNEL_STARTERS[what])
     assert (done.returncode, done.stderr) == (0, "")
 
 
