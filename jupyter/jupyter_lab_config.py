@@ -3,6 +3,8 @@
 Beside it: other defaults for settings, in labconfig/, and the first arrangement of the window.
 """
 
+from mnist_nb.tools import kernels
+
 c = get_config()  # noqa: F821, what Jupyter puts here
 
 c.LabApp.default_url = "/lab/tree/00_walkthrough.ipynb"
@@ -10,3 +12,5 @@ c.LabApp.default_url = "/lab/tree/00_walkthrough.ipynb"
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
+# The first kernel starts while the page loads, and each later one at once.
+kernels.use()

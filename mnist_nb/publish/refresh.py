@@ -1,6 +1,5 @@
 """Execute a committed notebook again and store it in normal form."""
 
-import tempfile
 from pathlib import Path
 
 import nbformat
@@ -8,7 +7,8 @@ import nbformat
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.publish.normal_form import normalise, problems, serialised
-from mnist_nb.runs.run import kernel_in
+from mnist_nb.runs.run import SILENT
+from mnist_nb.tools import kernels
 
 
 class RefreshError(Problem):
@@ -32,19 +32,19 @@ def refresh(path: Path) -> bool:
         reason = " ".join(str(error).split())
         raise RefreshError(f"{path} is not a notebook that can be read ({reason})") from error
     try:
-        with tempfile.TemporaryDirectory(prefix="mnist-nb-") as sockets:
-            client = NotebookClient(
-                notebook,
-                kernel_name="python3",
-                resources={"metadata": {"path": str(path.parent)}},  # the working folder
-                coalesce_streams=True,
-                record_timing=False,
-                store_widget_state=False,
-                **kernel_in(Path(sockets)),
-            )
-            with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
-                for number, cell in enumerate(notebook.cells):
-                    client.execute_cell(cell, number)
+        kernels.use()
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(path.parent)}},  # the working folder
+            coalesce_streams=True,
+            record_timing=False,
+            store_widget_state=False,
+            extra_arguments=SILENT,
+        )
+        with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
+            for number, cell in enumerate(notebook.cells):
+                client.execute_cell(cell, number)
     except CellExecutionError as error:
         raise RefreshError(f"{path}: a cell failed: {error.ename}: {error.evalue}") from error
     except RuntimeError as error:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from traitlets.config import Config
 
 from mnist_nb import data
 from mnist_nb.errors import Problem
@@ -23,6 +22,7 @@ from mnist_nb.files import write_whole
 from mnist_nb.runs.parameters import read_values
 from mnist_nb.runs.plans import name_of
 from mnist_nb.runs.records import read_record
+from mnist_nb.tools import kernels
 
 PROJECT = Path(__file__).parents[2]
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
@@ -50,7 +50,8 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             notebook so far is kept, its path in the sentence).
         KeyboardInterrupt: the notebook so far is kept here too, and its path said.
     """
-    values = read_values(read_notebook(notebook), given)
+    content = read_notebook(notebook)
+    values = read_values(content, given)
     name = ".".join(filter(None, [notebook.stem, name_of(values)]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     except OSError as error:
         raise no_place(folder, error) from error
     started = time.monotonic()
+    kernels.use(content)
     try:
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
@@ -103,7 +105,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         papermill.execute_notebook(
             notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
             stdout_file=None if quiet else sys.stdout, coalesce_streams=True,
-            store_widget_state=False, **kernel_in(output.parent), **more,
+            store_widget_state=False, extra_arguments=SILENT, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -112,21 +114,6 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"no answer from the kernel: {error}") from error
     except OSError as error:
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
-
-
-def kernel_in(folder: Path) -> dict[str, Any]:
-    """Arguments for papermill and nbclient: a silent kernel, with sockets in `folder`, no ports.
-
-    Jupyter chooses free ports some time before the kernel takes them. Where many kernels start
-    at once, another one may be faster, and the kernel dies. There are no ports to take in a
-    folder, and nobody else can reach them where it is private. Ports stay where that cannot be:
-    on Windows, and in a folder whose name is too long for a socket's.
-    """
-    place = os.path.abspath(folder / "kernel.json")
-    if os.name == "nt" or len(os.fsencode(place)) > 95:
-        return {"extra_arguments": SILENT}
-    sockets = {"transport": "ipc", "connection_file": place}
-    return {"extra_arguments": SILENT, "config": Config(KernelManager=sockets)}
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:

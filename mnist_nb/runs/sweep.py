@@ -22,6 +22,7 @@ from mnist_nb.files import write_whole
 from mnist_nb.runs.parameters import declared_parameters
 from mnist_nb.runs.plans import Run, SweepError, expand, planned
 from mnist_nb.runs.run import RunError, execute, no_place, note_machine, read_notebook
+from mnist_nb.tools import kernels
 
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
 PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
@@ -118,6 +119,7 @@ def do_run(text: str, stem: str, run: Run, place: str, cwd: str) -> Outcome:
         notebook, unfinished = Path(folder, "in.ipynb"), Path(folder, f"{stem}.ipynb")
         notebook.write_text(text, encoding="utf-8")
         more = {"cwd": cwd} if os.path.isdir(cwd) else {}
+        kernels.use(json.loads(text))
         try:
             # Jupyter would leave the loop it makes here to the garbage collector, which shows a
             # traceback where it comes to the loop's own sockets first.

@@ -1,0 +1,253 @@
+"""Start kernels in one way: forked from a launcher that has imported torch, sockets but no ports.
+
+`use` makes this process start its kernels so, whoever asks for one: papermill, nbclient, nbval or
+JupyterLab. `Provisioner` is an extension point of jupyter_client. Where a kernel cannot be forked
+(macOS, Windows, another interpreter, another environment than the launcher's, or
+`MNIST_NB_WARM=0`) Jupyter starts it as ever, which only takes longer.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+
+NAME = "mnist-nb"  # of the provisioner, in pyproject.toml
+# What this project's notebooks import. pandas stays out: at its import it looks whether it is in
+# IPython, and shows tables in another way if not.
+MODULES = ("torch", "torchvision", "matplotlib.pyplot")
+SCRIPT = Path(__file__).with_name("launcher.py")
+LONGEST_SOCKET = 100  # bytes in a socket's path: Linux allows 107, macOS 103
+PATIENCE = 120  # seconds for the launcher's imports
+KILLED = -9  # the exit code of a kernel that ended with its launcher
+# Variables that nothing reads while it is imported.
+_HARMLESS = re.compile(r"(JPY|PYTEST|MNIST_NB)_\w+|PWD|OLDPWD|SHLVL|_|TMPDIR|COLUMNS|LINES")
+_launcher: "Launcher | None" = None
+
+
+class ForkedKernel:
+    """A kernel that the launcher forked, with what jupyter_client uses of a `Popen`."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, life: socket.socket):
+        self.pid: int | None = None
+        self.returncode: int | None = None
+        self._life, self._said = life, b""
+        life.setblocking(False)
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while the kernel runs or is being started."""
+        while self.returncode is None:
+            try:
+                said = self._life.recv(100)
+            except BlockingIOError:
+                return None
+            except OSError:
+                said = b""
+            self._said += said
+            pid, *code = self._said.split(b"\n")[:-1] or [None]
+            self.pid = pid and int(pid)
+            if code or not said:
+                self.returncode = int(code[0]) if code else KILLED
+                self._life.close()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once the kernel has ended; raise TimeoutExpired if it does not."""
+        deadline = time.monotonic() + (timeout or 0)
+        while self.poll() is None:
+            if timeout is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("kernel", timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, unless the kernel has ended."""
+        if self.poll() is None and self.pid:
+            os.kill(self.pid, signum)
+
+
+class Launcher:
+    """The process that forks this process's kernels, and the folder with their sockets."""
+
+    def __init__(self, modules: Sequence[str]):
+        self.modules = modules
+        self.owner = os.getpid()
+        self.folder = tempfile.mkdtemp(prefix="mnist-nb-")
+        self.numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen | None = None
+        self._environment: dict[str, str] = {}
+        self._works = (
+            sys.platform == "linux"
+            and hasattr(os, "pidfd_open")
+            and os.environ.get("MNIST_NB_WARM") != "0"
+        )
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start the launcher unless it runs; its imports go on while this process does."""
+        with self._lock:
+            if self._process and self._process.poll() is not None:
+                self._process = None
+            if self._process or not self._works:
+                return
+            self._environment = _read_at_import(environment)
+            self._client, theirs = socket.socketpair()
+            with theirs, open(Path(self.folder, "launcher.log"), "ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, SCRIPT, str(theirs.fileno()), self.folder, *self.modules],
+                    env=dict(environment), cwd=self.folder, pass_fds=[theirs.fileno()],
+                    start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                )  # fmt: skip
+
+    async def fork(
+        self, arguments: list[str], environment: dict[str, str], cwd: str, streams: list[int]
+    ) -> ForkedKernel | None:
+        """Return a running kernel, or None where it has to be started in the ordinary way."""
+        self.start(environment)
+        if not self._works or self._environment != _read_at_import(environment):
+            return None
+        process = self._process
+        request = {
+            "arguments": arguments,
+            "environment": environment | {"JPY_PARENT_PID": str(process.pid)},
+            "cwd": cwd,
+        }
+        life, theirs = socket.socketpair()
+        kernel, deadline = ForkedKernel(life), time.monotonic() + PATIENCE
+        try:
+            life.settimeout(PATIENCE)
+            with theirs, self._lock:
+                socket.send_fds(self._client, [b"k"], [*streams, theirs.fileno()])
+            life.sendall(json.dumps(request).encode() + b"\n")
+            life.setblocking(False)
+        except OSError:  # the launcher has just ended
+            life.close()
+        while kernel.poll() is None and kernel.pid is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        if kernel.pid is None:
+            process.kill()
+            self._works = False  # not worth another wait
+            return None
+        return kernel
+
+    def stop(self) -> None:
+        """End the launcher and its kernels, and remove the folder."""
+        if self.owner == os.getpid():  # not in a fork of the process whose they are
+            if self._process:
+                self._process.kill()
+                self._process.wait()
+                self._client.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Provisioner(LocalProvisioner):
+    """Starts a kernel with sockets in a private folder, forked if it can be."""
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Choose sockets in place of ports, wherever their paths are short enough."""
+        manager = self.parent
+        if manager and manager.transport == "tcp" and os.name != "nt":
+            folder = os.path.join(_started().folder, str(next(_started().numbers)))
+            if len(os.fsencode(folder)) + len("/kernel-12345") <= LONGEST_SOCKET:
+                os.mkdir(folder, 0o700)
+                manager.transport, manager.ip = "ipc", os.path.join(folder, "kernel")
+                manager.cache_ports = False
+        return await super().pre_launch(**kwargs)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any):
+        """Fork the kernel that `cmd` starts; start it as Jupyter does where that cannot be."""
+        kernel = await self._forked(cmd, **kwargs)
+        if kernel is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process = kernel
+        self.pid = self.pgid = kernel.pid
+        self.cwd = kwargs.get("cwd") or Path.cwd()
+        return self.connection_info
+
+    async def _forked(
+        self, cmd, env=None, cwd=None, stdout=None, stderr=None, kernel_id=None,
+        extra_arguments=None, **more,
+    ) -> ForkedKernel | None:  # fmt: skip
+        environment, cwd = dict(os.environ if env is None else env), os.path.abspath(cwd or ".")
+        own = [sys.executable, "-m", "ipykernel_launcher"]
+        if more or cmd[:3] != own or not os.path.isdir(cwd):
+            return None
+        if "MATPLOTLIBRC" not in environment and os.path.exists(f"{cwd}/matplotlibrc"):
+            return None  # Matplotlib looks for it in the working folder when it is imported
+        with contextlib.ExitStack() as stack:
+            null = stack.enter_context(open(os.devnull, "r+b"))
+            try:
+                streams = [null.fileno(), _number(stdout, 1, null), _number(stderr, 2, null)]
+            except (OSError, ValueError):  # a pipe, or none
+                return None
+            return await _started().fork(cmd[3:], environment, cwd, streams)
+
+    async def send_signal(self, signum: int) -> None:
+        """Send a signal to the kernel and what it started, unless the kernel has ended."""
+        if self.process and self.process.poll() is None:
+            await super().send_signal(signum)
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Remove the kernel's sockets, which a restart uses again."""
+        await super().cleanup(restart)
+        if self.parent and self.parent.transport == "ipc" and not restart:
+            folder = os.path.dirname(self.parent.ip)
+            if os.path.dirname(folder) == _started().folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def use(notebook: Mapping | None = None) -> None:
+    """Start this process's kernels here from now on, forked from a launcher.
+
+    The launcher starts now and imports in the background: `MODULES`, unless there is a `notebook`
+    that needs none of them.
+    """
+    global _launcher
+    KernelProvisionerFactory.instance().default_provisioner_name = NAME
+    if _launcher is None or _launcher.owner != os.getpid():
+        _launcher = Launcher(MODULES if notebook is None or _needs_torch(notebook) else ())
+        atexit.register(_launcher.stop)
+    _launcher.start(os.environ)
+
+
+def _needs_torch(notebook: Mapping) -> bool:
+    code = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return any(re.search(r"\b(torch|mnist_nb)\b", source) for source in code)
+
+
+def _started() -> Launcher:
+    if _launcher is None or _launcher.owner != os.getpid():
+        use()
+    return _launcher
+
+
+def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that may change what a module does when it is imported."""
+    return {name: v for name, v in environment.items() if not _HARMLESS.fullmatch(name)}
+
+
+def _number(stream: Any, default: int, null) -> int:
+    """Return the descriptor that Popen would take for `stream`; ValueError for a pipe."""
+    if stream == subprocess.DEVNULL:
+        return null.fileno()
+    number = default if stream is None else stream if isinstance(stream, int) else stream.fileno()
+    if number < 0:
+        raise ValueError("a pipe has two ends, and this process would keep one")
+    os.fstat(number)
+    return number

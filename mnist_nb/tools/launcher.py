@@ -1,0 +1,176 @@
+"""Import what notebooks need once, then fork a kernel for each request.
+
+Started by `kernels.py`, as a script of its own, with a socket to its client and the modules to
+import. Linux only. A forked kernel is what a fresh one is: its own session, environment, working
+folder, standard streams, signals and random state.
+
+For each kernel the client sends one byte with four file descriptors: the kernel's standard
+streams, and a socket. Through that socket come the arguments, the environment and the folder, as
+a line of JSON; the kernel's process id and, when it has ended, its exit code go back. Where the
+client closes it, the kernel is killed; where the client ends, all of them are.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+
+BASE = ("ipykernel.kernelapp", "ipykernel.ipkernel", "IPython.core.interactiveshell")
+PR_SET_PDEATHSIG = 1
+
+
+def import_all(modules: list[str]) -> dict[str, str]:
+    """Import what each kernel will need; return the variables that the modules set.
+
+    A module that is not installed is left to the kernel.
+    """
+    # read while ipykernel and Matplotlib are imported; a kernel's own environment says the same
+    os.environ["JPY_PARENT_PID"] = str(os.getpid())
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    before = dict(os.environ)
+    for name in (*BASE, *modules):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that a kernel's garbage collector does not copy every page
+    return {name: value for name, value in os.environ.items() if before.get(name) != value}
+
+
+class Launcher:
+    """The kernels that run, and the sockets through which their clients speak."""
+
+    def __init__(self, client: socket.socket):
+        self.client = client
+        self.pids: dict[socket.socket, int] = {}
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(client, selectors.EVENT_READ)
+
+    def serve(self) -> dict | None:
+        """Fork a kernel for each request: its request in the kernel, None once the client ends."""
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.client:
+                    message, streams, *_ = socket.recv_fds(self.client, 1, 4)
+                    if not message:
+                        return None
+                    if (request := self.fork(streams)) is not None:
+                        return request
+                elif key.data is None:  # the client of one kernel is gone
+                    self.forget(key.fileobj)
+                else:
+                    self.ended(key.fileobj, key.data)
+
+    def fork(self, streams: list[int]) -> dict | None:
+        """Start one kernel; return its request there, None here."""
+        *streams, number = streams
+        kernel = socket.socket(fileno=number)
+        with kernel.makefile("r", encoding="utf-8") as lines:
+            line = lines.readline()
+        if not line.endswith("\n"):  # the client ended while it was asking
+            kernel.close()
+        elif (pid := os.fork()) == 0:
+            return self.become_kernel(json.loads(line), streams, kernel)
+        else:
+            self.pids[kernel] = pid
+            process = os.pidfd_open(pid)
+            self.selector.register(kernel, selectors.EVENT_READ)
+            self.selector.register(process, selectors.EVENT_READ, kernel)
+            self.tell(kernel, pid)
+        for stream in streams:
+            os.close(stream)
+        return None
+
+    def become_kernel(self, request: dict, streams: list[int], own: socket.socket) -> dict:
+        """Leave behind, in the forked process, all that is the launcher's."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(request["environment"]["JPY_PARENT_PID"]):
+            os._exit(1)  # the launcher ended before this kernel could notice
+        os.setsid()
+        for key in list(self.selector.get_map().values()):
+            if isinstance(key.fileobj, int):
+                os.close(key.fileobj)
+            else:
+                key.fileobj.close()
+        self.selector.close()
+        own.close()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.reconfigure(line_buffering=os.isatty(number))
+        return request
+
+    def ended(self, process: int, kernel: socket.socket) -> None:
+        """Tell the client how its kernel ended."""
+        self.selector.unregister(process)
+        os.close(process)
+        _, status = os.waitpid(self.pids.pop(kernel), 0)
+        self.tell(kernel, os.waitstatus_to_exitcode(status))
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(kernel)
+        kernel.close()
+
+    def forget(self, kernel: socket.socket) -> None:
+        """Kill the kernel whose client closed its socket; how it ended is seen later."""
+        self.selector.unregister(kernel)
+        self.kill(self.pids[kernel])
+
+    def kill(self, pid: int) -> None:
+        """Kill a kernel and what it has started."""
+        for kill in (os.killpg, os.kill):  # in its first moment it has no group of its own
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGKILL)
+
+    def tell(self, kernel: socket.socket, number: int) -> None:
+        """Send a number to the kernel's client, if it still listens."""
+        with contextlib.suppress(OSError):
+            kernel.sendall(f"{number}\n".encode())
+
+
+def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
+    """Give this process the arguments, environment and state of a kernel started by Python."""
+    os.environ.clear()
+    os.environ.update(request["environment"] | set_by_modules)
+    os.chdir(request["cwd"])
+    sys.argv[:] = [importlib.util.find_spec("ipykernel_launcher").origin, *request["arguments"]]
+    sys.orig_argv[:] = [sys.orig_argv[0], "-m", "ipykernel_launcher", *request["arguments"]]
+    del sys.modules["__main__"].__file__
+    if tempfile := sys.modules.get("tempfile"):
+        tempfile.tempdir = None
+    # Python's own generator is seeded anew by each fork
+    if random := sys.modules.get("numpy.random"):
+        random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
+
+
+def main() -> None:
+    """Serve the client named on the command line: a socket's number, a folder, modules."""
+    number, folder, *modules = sys.argv[1:]
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:1] = [] if os.path.abspath(sys.path[0]) == here else sys.path[:1]
+    os.set_inheritable(int(number), False)
+    set_by_modules = import_all(modules)
+    launcher = Launcher(socket.socket(fileno=int(number)))
+    request = launcher.serve()
+    if request is None:
+        for pid in launcher.pids.values():
+            launcher.kill(pid)
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    set_up_as_fresh(request, set_by_modules)
+    from ipykernel.kernelapp import launch_new_instance
+
+    launch_new_instance(argv=request["arguments"])
+
+
+if __name__ == "__main__":
+    main()

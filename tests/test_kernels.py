@@ -1,0 +1,315 @@
+"""Kernels forked from a launcher: what they are, how they end, and what happens without one."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from conftest import PROJECT, Family, small_notebook, wait_until
+from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning import KernelProvisionerFactory
+
+from mnist_nb.publish.normal_form import serialised
+from mnist_nb.tools import kernels
+
+needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
+SECONDS = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def launcher():
+    """A launcher for this process, with as little imported as the tests need."""
+    before = kernels._launcher, KernelProvisionerFactory.instance().default_provisioner_name
+    kernels._launcher = None
+    kernels.use()
+    yield
+    kernels._launcher.stop()
+    kernels._launcher, KernelProvisionerFactory.instance().default_provisioner_name = before
+
+
+class Kernel:
+    """A running kernel, and what its cells print."""
+
+    def __init__(self, **options):
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(**options)
+        self.connect()
+
+    def connect(self) -> None:
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=SECONDS)
+
+    @property
+    def pid(self) -> int:
+        return self.manager.provisioner.process.pid
+
+    @property
+    def is_forked(self) -> bool:
+        return isinstance(self.manager.provisioner.process, kernels.ForkedKernel)
+
+    def run(self, code: str) -> str:
+        said = []
+        reply = self.client.execute_interactive(
+            code, timeout=SECONDS, output_hook=lambda m: said.append(m["content"].get("text", ""))
+        )
+        assert reply["content"]["status"] == "ok", reply
+        return "".join(said).strip()
+
+
+@contextlib.contextmanager
+def running(**options):
+    kernel = Kernel(**options)
+    try:
+        yield kernel
+    finally:
+        kernel.client.stop_channels()
+        kernel.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def cold(monkeypatch):
+    """Kernels as Jupyter starts them."""
+    monkeypatch.setattr(kernels._launcher, "_works", False)
+
+
+# --- what a forked kernel is
+
+STATE = """
+import gc, json, locale, logging, os, signal, sys, threading, warnings
+def signals():
+    return [str(signal.getsignal(n)) for n in (1, 2, 3, 13, 15, 17)]
+loaded = [name for name in ("pandas", "mnist_nb", "matplotlib_inline.backend_inline")
+          if name in sys.modules]
+threads = sorted(t.name for t in threading.enumerate())
+import matplotlib.pyplot, torch, torchvision
+print(json.dumps({
+    "main": [__name__, sys.modules["__main__"].__dict__ is globals(),
+             hasattr(sys.modules["__main__"], "__file__")],
+    "arguments": [os.path.basename(sys.argv[0]), sys.argv[1], len(sys.argv)],
+    "path": sys.path, "flags": str(sys.flags), "loaded": loaded, "threads": threads,
+    "environment": {k: v for k, v in os.environ.items() if k != "JPY_PARENT_PID"},
+    "parent": int(os.environ["JPY_PARENT_PID"]) == os.getppid(),
+    "own session": os.getsid(0) == os.getpgid(0) == os.getpid(),
+    "folder": os.getcwd(), "signals": signals(), "umask": os.umask(0o22),
+    "blocked": str(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    "stdin": os.read(0, 1).decode(), "streams": [os.fstat(n).st_ino for n in (1, 2)],
+    "filters": sorted(map(str, warnings.filters)), "collector": gc.get_threshold(),
+    "loggers": [str(h) for h in logging.root.handlers], "locale": locale.getlocale(),
+    "torch threads": torch.get_num_threads(), "cuda": torch.cuda.is_initialized(),
+    "kinds": [type(s).__name__ for s in (sys.stdin, sys.stdout, sys.__stdout__)],
+    "buffering": [sys.__stdout__.line_buffering, sys.__stderr__.line_buffering],
+}))"""
+
+
+@needs_fork
+def test_a_forked_kernel_is_in_all_that_can_be_seen_what_a_fresh_one_is(tmp_path, request):
+    with open(tmp_path / "out", "wb") as out:
+        options = {"cwd": str(tmp_path), "stdout": out, "stderr": out}
+        with running(**options) as kernel:
+            assert kernel.is_forked
+            forked = json.loads(kernel.run(STATE))
+        request.getfixturevalue("cold")
+        with running(**options) as kernel:
+            assert not kernel.is_forked
+            fresh = json.loads(kernel.run(STATE))
+    assert forked == fresh
+    assert fresh["own session"] and fresh["folder"] == str(tmp_path)
+
+
+@needs_fork
+def test_no_two_kernels_share_their_random_numbers():
+    code = "import random, uuid, numpy, torch\n" + "\n".join(
+        f"print({it})"
+        for it in ("random.random()", "numpy.random.rand()", "torch.rand(1)", "uuid.uuid4()")
+    )
+    said = []
+    for _ in range(2):
+        with running() as kernel:
+            assert kernel.is_forked
+            said.append(kernel.run(code).splitlines())
+    assert all(a != b for a, b in zip(*said, strict=True)) and len(said[0]) == 4
+
+
+@needs_fork
+def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
+    code = "import os, torch\nprint(len(os.listdir(f'/proc/{os.getppid()}/task')))"
+    with running() as kernel:
+        threads = int(kernel.run(code))
+    assert threads <= os.cpu_count()  # numpy's own pool, which looks after itself in a fork
+
+
+# Three with figures, tables, training and warnings among them.
+@needs_fork
+@pytest.mark.parametrize("name", ["01_architecture", "03_loss", "exercises/02_optimizer"])
+def test_a_notebook_has_the_same_bytes_warm_and_cold(tmp_path, name):
+    original = PROJECT / "notebooks" / f"{name}.ipynb"
+    written = []
+    for warm in "01":
+        path = tmp_path / warm / original.name
+        path.parent.mkdir()
+        path.write_bytes(original.read_bytes())
+        subprocess.run(
+            [sys.executable, "-m", "mnist_nb.cli", "refresh", path],
+            env=os.environ | {"MNIST_NB_WARM": warm}, check=True, capture_output=True,
+        )  # fmt: skip
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+
+
+# --- how it ends
+
+
+@needs_fork
+def test_an_interrupt_stops_the_cell_and_leaves_the_kernel_and_its_variables():
+    with running() as kernel:
+        kernel.run("x = 41")
+        message = kernel.client.execute("import time; print('on', flush=True); time.sleep(60)")
+        while kernel.client.get_iopub_msg(timeout=SECONDS)["content"].get("text") != "on\n":
+            pass
+        kernel.manager.interrupt_kernel()
+        reply = kernel.client.get_shell_msg(timeout=SECONDS)
+        assert reply["parent_header"]["msg_id"] == message
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        assert kernel.run("print(x + 1)") == "42" and kernel.manager.is_alive()
+
+
+@needs_fork
+def test_a_restart_gives_a_new_kernel_behind_the_same_sockets_and_a_shutdown_ends_it():
+    with running() as kernel:
+        first, folder = kernel.pid, Path(kernel.manager.ip).parent
+        kernel.run("x = 1")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=SECONDS)
+        assert kernel.run("print('x' in globals())") == "False"
+        assert kernel.pid != first and not psutil.pid_exists(first)
+        second = kernel.pid
+        kernel.manager.shutdown_kernel()
+        assert not psutil.pid_exists(second) and not folder.exists()
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [("import os; os._exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9),
+     ("import os; os.abort()", -6)],
+    ids=["exits", "is killed", "crashes"],
+)  # fmt: skip
+def test_a_kernel_that_ends_by_itself_is_reported_dead_with_its_exit_code(code, exit_code):
+    with running() as kernel:
+        process = kernel.manager.provisioner.process
+        kernel.client.execute(code)
+        wait_until(lambda: not kernel.manager.is_alive(), "its death is seen", 10)
+        assert process.poll() == process.wait() == exit_code
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=SECONDS)
+        assert kernel.is_forked
+
+
+@needs_fork
+def test_what_a_kernel_started_is_killed_with_it():
+    with running() as kernel:
+        child = int(kernel.run("import subprocess as s; print(s.Popen(['sleep', '600']).pid)"))
+    wait_until(lambda: not psutil.pid_exists(child), "the child is gone", 5)
+
+
+BUSY = "print('on', flush=True)\nwhile True: pass"
+
+
+@needs_fork
+def test_a_launcher_that_dies_takes_its_kernels_along_and_the_next_kernel_starts():
+    with running() as kernel:
+        pid = kernel.pid
+        kernel.client.execute(BUSY)
+        kernels._launcher._process.kill()
+        wait_until(lambda: not psutil.pid_exists(pid), "the kernel has gone too", 5)
+        assert not kernel.manager.is_alive()
+    with running() as kernel:
+        assert kernel.is_forked and kernel.run("print(6 * 7)") == "42"
+
+
+CLIENT = f"""
+import sys, time
+sys.path.insert(0, {str(PROJECT / "tests")!r})
+import test_kernels
+test_kernels.kernels.use()
+kernel = test_kernels.Kernel()
+kernel.client.execute({BUSY!r})
+while kernel.client.get_iopub_msg(timeout=60)["content"].get("text") != "on\\n":
+    pass
+print(kernel.is_forked, flush=True)
+time.sleep(600)"""
+
+
+@needs_fork
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path, how):
+    family = Family(tmp_path, TMPDIR=str(tmp_path))
+    client = family.start("-c", CLIENT)
+    try:
+        assert client.stdout.readline() == "True\n", client.stderr.read()
+        assert len(family.alive()) == 3, "a client, a launcher and a kernel"
+        client.send_signal(how)
+        client.communicate()
+        wait_until(lambda: not family.alive(), "launcher and kernel have gone too", 5)
+        wait_until(lambda: not list(tmp_path.glob("mnist-nb-*")), "and their folder", 5)
+    finally:
+        family.end()
+
+
+# --- without a launcher
+
+
+def test_a_kernel_for_another_environment_than_the_launchers_is_started_afresh():
+    for name, forked in (("OMP_NUM_THREADS", False), ("JPY_SESSION_NAME", True)):
+        with running(env=os.environ | {name: "1"}) as kernel:
+            assert kernel.is_forked == (forked and sys.platform == "linux")
+            assert kernel.run(f"import os; print(os.environ['{name}'])") == "1"
+
+
+def test_a_launcher_that_cannot_start_costs_nothing_but_time(monkeypatch):
+    broken = kernels.Launcher(())
+    monkeypatch.setattr(kernels, "SCRIPT", "nowhere/launcher.py")
+    monkeypatch.setattr(kernels, "_launcher", broken)
+    for _ in range(2):
+        with running() as kernel:
+            assert not kernel.is_forked and kernel.run("print(6 * 7)") == "42"
+    broken.stop()
+
+
+def test_a_variable_switches_the_launcher_off(monkeypatch):
+    monkeypatch.setenv("MNIST_NB_WARM", "0")
+    monkeypatch.setattr(kernels, "_launcher", kernels.Launcher(()))
+    with running() as kernel:
+        assert not kernel.is_forked and kernel.manager.transport == "ipc"
+    kernels._launcher.stop()
+
+
+def test_where_the_path_of_a_socket_would_be_too_long_there_are_ports(monkeypatch, tmp_path):
+    room = tmp_path / ("a" * 90)
+    room.mkdir()
+    monkeypatch.setattr(kernels.tempfile, "tempdir", str(room))
+    monkeypatch.setattr(kernels, "_launcher", kernels.Launcher(()))
+    with running() as kernel:
+        assert kernel.manager.transport == "tcp" and kernel.run("print(6 * 7)") == "42"
+    kernels._launcher.stop()
+
+
+def test_a_kernel_of_nbval_needs_no_port(tmp_path):
+    cell = "from ipykernel.connect import get_connection_info as it; print(it(unpack=True))"
+    path = small_notebook(tmp_path / "n.ipynb", cell)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].execution_count = 1
+    path.write_text(serialised(notebook))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", PROJECT / "pyproject.toml", "--rootdir", tmp_path,
+         "-p", "no:cacheprovider", path],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "'transport': 'ipc'" in done.stdout, done.stdout
