@@ -100,12 +100,14 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
     """Run `notebook` through papermill, with `more` of its arguments; RunError if it fails."""
     import papermill  # slow to import, so only when a run starts
 
+    from mnist_nb.runs import engine
+
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
-            notebook, output, values, kernel_name="python3", language="python", progress_bar=False,
-            stdout_file=None if quiet else sys.stdout, coalesce_streams=True,
-            store_widget_state=False, extra_arguments=SILENT, **more,
+            notebook, output, values, engine_name=engine.NAME, kernel_name="python3",
+            language="python", progress_bar=False, stdout_file=None if quiet else sys.stdout,
+            coalesce_streams=True, store_widget_state=False, extra_arguments=SILENT, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]

@@ -227,7 +227,7 @@ def use(notebook: Mapping | None = None) -> None:
 
 
 def _needs_torch(notebook: Mapping) -> bool:
-    code = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
     return any(re.search(r"\b(torch|mnist_nb)\b", source) for source in code)
 
 
