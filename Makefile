@@ -20,7 +20,7 @@ WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh student grade site slides bench seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test nbval lint refresh student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -99,6 +99,9 @@ build/peers/.ready: pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/peers \
 	  scikit-learn scipy joblib cloudpickle threadpoolctl narwhals pytorch-lightning torchmetrics lightning-utilities
 	@touch $@
+
+kernel-starts: data  ## many kernels at once on a busy machine: how many die, how fast
+	$(PY) studies/kernel_starts.py
 
 seed-study: data  ## the source's run for 128 seeds, 13 epochs, with dropout and without
 	$(PY) studies/seed_study.py

@@ -1,0 +1,68 @@
+"""How kernels start where many start at once: `make kernel-starts`.
+
+Forked ones over sockets, and Jupyter's own over ports: how many die, and how long it is from the
+request until torch is imported. Eight at once, with a busy loop per core beside them.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning import KernelProvisionerFactory
+from tqdm import tqdm
+
+from mnist_nb.runs.sweep import cores
+from mnist_nb.tools import kernels
+
+AT_ONCE = 8
+SECONDS = 60  # that a kernel may take for its first answer
+
+
+def start(code: str) -> float | None:
+    """Return the seconds from the request until a kernel has run `code`; None if it died."""
+    manager = KernelManager(kernel_name="python3")
+    began = time.perf_counter()
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=SECONDS)
+        reply = client.execute_interactive(code, timeout=SECONDS, output_hook=lambda _: None)
+        return time.perf_counter() - began if reply["content"]["status"] == "ok" else None
+    except (RuntimeError, TimeoutError):
+        return None
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def measure(name: str, provisioner: str, number: int, code: str) -> None:
+    """Start `number` kernels and print how they fared."""
+    KernelProvisionerFactory.instance().default_provisioner_name = provisioner
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        starts = pool.map(start, [code] * number)
+        taken = list(tqdm(starts, desc=name, total=number, disable=None))
+    alive = [seconds for seconds in taken if seconds is not None]
+    print(f"{name}: {number - len(alive)} of {number} died; seconds to the end of "
+          f"`{code}`: median {statistics.median(alive):.2f}, longest {max(alive):.2f}",
+          flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Measure with a busy loop per core beside."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores())]
+    try:
+        kernels.use()
+        measure("forked, sockets", kernels.NAME, 400, "import torch")
+        measure("fresh, ports", "local-provisioner", 40, "import torch")
+        measure("fresh, ports", "local-provisioner", 400, "pass")
+    finally:
+        for loop in loops:
+            loop.kill()
+
+
+if __name__ == "__main__":
+    main()
