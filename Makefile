@@ -20,7 +20,7 @@ WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test nbval lint refresh student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test test-all nbval lint refresh student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ run: data  ## run the walkthrough (ARGS="-p epochs 1" gives parameters)
 	@$(BIN)/mnist-nb run $(ARGS)
 
 test: lint data build/nbgrader/.ready  ## everything that proves the project right
+	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not whole" $(ARGS)
+
+test-all: lint data build/nbgrader/.ready  ## the same, and what takes minutes to look closer
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 nbval: data  ## execute the notebooks again and compare every output

@@ -110,6 +110,22 @@ def tampered(blank: NotebookNode) -> NotebookNode:
     return blank
 
 
+def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, int]]]:
+    """The samples that end in ways of their own, several mistakes in one notebook."""
+    every, first, second = submissions(forbidden), "01_architecture", "02_optimizer"
+    several = changed(
+        first,
+        margin="while True:\n    pass",
+        count="def parameters(sizes:\n    return",
+        dropout="raise RuntimeError('<script>alert(1)</script>')",
+    )
+    found = {name: {first: every[name][first]} for name in
+             ("exits", "no notebook", "outside", "stubborn", "subtle", "tampered")}  # fmt: skip
+    found["right"] = {second: every["right"][second]}
+    found["raises"] = {first: (several, points(first, "prune"))}
+    return found | {"nothing": {}}
+
+
 def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, int]]]:
     """Learner -> exercise -> (what is handed in, the points that it should get)."""
     from mnist_nb.publish.student import student_version
@@ -161,10 +177,12 @@ def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode 
     }  # fmt: skip
 
 
-def write(folder: Path, forbidden: list[str]) -> dict[str, dict[str, int]]:
+def write(
+    folder: Path, forbidden: list[str], samples: Callable = submissions
+) -> dict[str, dict[str, int]]:
     """Write the submissions into `folder`; the points that each should get."""
     expected = {}
-    for learner, work in submissions(forbidden).items():
+    for learner, work in samples(forbidden).items():
         (folder / learner).mkdir(parents=True, exist_ok=True)
         (folder / learner / "notes.txt").write_text("a file that nobody asked for")
         for name, (what, _) in work.items():

@@ -220,6 +220,7 @@ def test_of_eight_that_start_at_once_one_fetches(mirror, tmp_path):
     assert right(tmp_path) and len(mirror[1]) == 4
 
 
+@pytest.mark.whole  # besides the moment that matters, of the next test, at random ones
 def test_killed_at_20_moments_nothing_wrong_is_left_under_a_final_name(mirror, tmp_path):
     began = time.monotonic()
     start(tmp_path, mirror[0]).join()

@@ -1,7 +1,10 @@
 """One list of exact versions, and the loose ones that it comes from."""
 
+import subprocess
+import sys
 import tomllib
 
+import pytest
 import yaml
 from conftest import PROJECT
 from packaging.requirements import Requirement
@@ -39,3 +42,10 @@ def test_every_dependency_has_its_reason_beside_it():
     assert len(requirements) >= 20
     for line in requirements:
         assert line.partition("#")[2].strip(), line
+
+
+@pytest.mark.parametrize("module", ["mnist_nb.runs.sweep", "mnist_nb.publish.comparison"])
+def test_reading_notebooks_costs_no_grammar_of_addresses(module):
+    lines = f"import {module}, sys; print('nbformat' in sys.modules, 'lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert done.stdout == "True False\n", done.stderr

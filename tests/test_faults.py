@@ -294,6 +294,7 @@ def nothing_is_wrong(project) -> None:
         project.restore()
 
 
+@pytest.mark.whole  # besides the moments that matter, of the next test, at random ones
 @pytest.mark.parametrize("command", ["run", "refresh"])
 def test_killed_at_any_moment_nothing_is_lost_and_the_next_attempt_works(project, command):
     took = 3.0  # a guess, mended by the first attempt that is not killed in time
