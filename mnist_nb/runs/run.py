@@ -30,6 +30,7 @@ WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # lost, but tornado would show a traceback.
 SILENT = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
           "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"]  # fmt: skip
+MANAGER = "mnist_nb.tools.managers.IsolatedKernelManager"  # slow to import
 
 log = logging.getLogger("mnist_nb")
 
@@ -124,9 +125,13 @@ def kernel_in(folder: Path) -> dict[str, Any]:
     """
     place = os.path.abspath(folder / "kernel.json")
     if os.name == "nt" or len(os.fsencode(place)) > 95:
-        return {"extra_arguments": SILENT}
+        return {"extra_arguments": SILENT, "kernel_manager_class": MANAGER}
     sockets = {"transport": "ipc", "connection_file": place}
-    return {"extra_arguments": SILENT, "config": Config(KernelManager=sockets)}
+    return {
+        "extra_arguments": SILENT,
+        "kernel_manager_class": MANAGER,
+        "config": Config(KernelManager=sockets),
+    }
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:

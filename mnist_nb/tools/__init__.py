@@ -1,0 +1,1 @@
+"""The machinery: what runs, verifies and publishes the notebooks."""
