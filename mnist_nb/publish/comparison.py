@@ -1,6 +1,7 @@
 """How a notebook's outputs are compared: nbval, and what it lacks.
 
-`mnist_nb.publish.plugin` brings it into pytest. nbval compares exactly. Here, in a cell tagged `nbval-approx`, a decimal number may differ from
+`mnist_nb.publish.plugin` brings it into pytest. nbval compares exactly.
+Here, in a cell tagged `nbval-approx`, a decimal number may differ from
 the stored one: by one unit in its last printed place, or by what the cell's
 metadata states: {"nbval": {"atol": 0.001}}, with `rtol` and `ulp` (units in the
 last printed place) as further keys. Words, layout, whole numbers and how many

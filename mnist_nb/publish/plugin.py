@@ -184,14 +184,15 @@ def pytest_itemcollected(item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session) -> None:
     """Put the cells of each notebook together and in order, after all who shuffle."""
-    places = {}
-    for place, item in enumerate(session.items):
-        places.setdefault(item.parent if isinstance(item, IPyNbCell) else item, place)
-    session.items.sort(
-        key=lambda item: (places[item.parent], item.cell_num)
-        if isinstance(item, IPyNbCell)
-        else (places[item], 0)
-    )
+    first = {}  # of each notebook, where the first of its cells came
+
+    def place(numbered) -> tuple[int, int]:
+        number, item = numbered
+        if not isinstance(item, IPyNbCell):
+            return number, 0
+        return first.setdefault(item.parent, number), item.cell_num
+
+    session.items[:] = [item for _, item in sorted(enumerate(session.items), key=place)]
 
 
 @pytest.hookimpl(wrapper=True)
