@@ -191,10 +191,11 @@ def test_own_settings_reach_no_notebook(tmp_path, personal, command, monkeypatch
     assert not list(tmp_path.glob("mnist-nb*"))
 
 
-def test_a_home_that_is_not_there_does_no_harm(tmp_path, command):
+def test_a_home_and_a_project_that_cannot_be_written_do_no_harm(tmp_path, command):
     shows = notebook(tmp_path / "shows.ipynb", (SHOWS, SHOWN))
     nowhere = {"HOME": "/dev/null/home"}
-    assert "1 passed" in run_pytest(tmp_path, shows, **nowhere)
+    said = run_pytest(tmp_path, shows, "-o", "cache_dir=/dev/null/cache", **nowhere)
+    assert "1 passed" in said, said
     done = command("run", shows, "-o", tmp_path / "runs", **nowhere)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert [output.text for output in outputs(tmp_path / "runs" / "shows.ipynb")] == [SHOWN]

@@ -62,14 +62,14 @@ class Kernel(RunningKernel):
             self.kc.wait_for_ready(timeout=startup_timeout)
             self._ensure_iopub_up()
         except Exception as error:
-            died = KernelDied(f"{error}{self.last_words()}")
+            died = KernelDied(f"{error}. {self.last_words()}")
             self.stop()
             raise died from error
 
     def last_words(self) -> str:
-        """What it wrote to its standard error at the end, as the rest of a sentence."""
+        """Return what it wrote to its standard error at the end, as a sentence."""
         lines = self.stderr.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        return "\n".join(["; the kernel's last words:", *lines]) if lines else ""
+        return "\n".join(["Its last words:", *lines]) if lines else "It left no word why."
 
     def get_message(self, stream, timeout=None):
         """Return the next message. Raises Empty after `timeout` seconds, or KernelDied."""
@@ -81,7 +81,9 @@ class Kernel(RunningKernel):
                 return super().get_message(stream, timeout=max(0, min(1, left)))
             except Empty:
                 if not alive:
-                    raise KernelDied(f"the kernel died in this cell{self.last_words()}") from None
+                    raise KernelDied(
+                        f"The kernel died in this cell. {self.last_words()}"
+                    ) from None
                 if left <= 1:
                     raise
 
@@ -136,8 +138,10 @@ class Notebook(IPyNbFile):
         if self.trouble:
             raise NotTried(self.trouble)
         if self.kernel is None:
-            self.trouble = f"not tried: the kernel did not start, see {cell.name}"
-            raise NotTried(f"the kernel was started twice, and failed each time: {self.died}")
+            self.trouble = (
+                f"This cell did not run, because the kernel did not start; see {cell.name}."
+            )
+            raise NotTried(f"The kernel was started twice, and failed both times. {self.died}")
         for earlier in self.cells[self.reached : cell.cell_num]:
             self.run_unseen(earlier)
 
@@ -150,10 +154,10 @@ class Notebook(IPyNbFile):
         try:
             IPyNbCell.runtest(cell)
         except (NbCellError, KernelDied) as error:
-            self.trouble = f"not tried: {cell.name}, which has to run before it, failed"
+            self.trouble = f"This cell did not run, because {cell.name} before it failed"
             traceback = getattr(error, "inner_traceback", None) or str(error)
             why = re.sub(r"\x1b\[[0-9;]*m", "", traceback).strip().splitlines()[-1]
-            raise NotTried(f"{self.trouble} ({why})") from error
+            raise NotTried(f"{self.trouble} ({why}).") from error
         finally:
             cell.options["check"] = check
 
@@ -206,12 +210,12 @@ def pytest_runtest_call(item):
     try:
         return (yield)
     except KernelDied:
-        notebook.trouble = f"not tried: the kernel died in {item.name}"
+        notebook.trouble = f"This cell did not run, because the kernel died in {item.name}."
         raise
     finally:
         if notebook.timed_out:
             notebook.timed_out = False  # nbval would expect all other cells to fail, and let them
-            notebook.trouble = f"not tried: {item.name} ran out of time"
+            notebook.trouble = f"This cell did not run, because {item.name} took too long."
 
 
 @pytest.hookimpl(wrapper=True)
