@@ -10,7 +10,6 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
 from PIL import Image
 
 from mnist_nb import figures
@@ -150,7 +149,7 @@ def nbval(folder, *cells) -> str:
     nbformat.write(notebook, folder / "copy.ipynb")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--color=no",
-         "-p", "no:cacheprovider", "copy.ipynb"],
+         "-p", "no:cacheprovider", "-p", "mnist_nb.publish.plugin", "copy.ipynb"],
         cwd=folder, capture_output=True, text=True,
     ).stdout  # fmt: skip
 
@@ -205,11 +204,3 @@ def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_
     assert told.count("Picture 1 is not the stored one") == 2 and "by Matplotlib 3." in told
     assert "another size: (700, 400), and (700, 300) stored" in report
     assert "another number of pictures: 1, and 0 stored" in report
-
-
-def test_the_plugin_is_there_for_whoever_runs_pytest_on_a_notebook():
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "notebooks/00_walkthrough.ipynb"],
-        cwd=PROJECT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "00_walkthrough.ipynb::Cell 0" in done.stdout

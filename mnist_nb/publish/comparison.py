@@ -1,7 +1,7 @@
 """How a notebook's outputs are compared: nbval, and what it lacks.
 
-A pytest plugin, active wherever this package is installed. nbval compares
-exactly. Here, in a cell tagged `nbval-approx`, a decimal number may differ from
+`mnist_nb.publish.plugin` brings it into pytest. nbval compares exactly.
+Here, in a cell tagged `nbval-approx`, a decimal number may differ from
 the stored one: by one unit in its last printed place, or by what the cell's
 metadata states: {"nbval": {"atol": 0.001}}, with `rtol` and `ulp` (units in the
 last printed place) as further keys. Words, layout, whole numbers and how many
@@ -132,10 +132,8 @@ def other_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
     return ""
 
 
-def pytest_itemcollected(item) -> None:
-    """Give the cells of notebooks the comparison described above."""
-    if not isinstance(item, IPyNbCell):
-        return
+def compare_more(item: IPyNbCell) -> None:
+    """Give a cell of a notebook the comparison described above."""
     if item.cell.execution_count is None and item.cell.source.strip():
 
         def never_executed() -> None:

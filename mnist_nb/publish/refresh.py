@@ -7,7 +7,7 @@ import nbformat
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.publish.normal_form import normalise, problems, serialised
-from mnist_nb.runs.run import SILENT
+from mnist_nb.runs.run import KERNEL
 from mnist_nb.tools import kernels
 
 
@@ -32,7 +32,7 @@ def refresh(path: Path) -> bool:
         reason = " ".join(str(error).split())
         raise RefreshError(f"{path} is not a notebook that can be read ({reason})") from error
     try:
-        kernels.use()
+        kernels.use(notebook)
         client = NotebookClient(
             notebook,
             kernel_name="python3",
@@ -40,7 +40,7 @@ def refresh(path: Path) -> bool:
             coalesce_streams=True,
             record_timing=False,
             store_widget_state=False,
-            extra_arguments=SILENT,
+            **KERNEL,
         )
         with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
             for number, cell in enumerate(notebook.cells):

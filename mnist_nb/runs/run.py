@@ -30,6 +30,8 @@ WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # lost, but tornado would show a traceback.
 SILENT = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
           "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"]  # fmt: skip
+# What papermill and nbclient are told about kernels.
+KERNEL = {"extra_arguments": SILENT, "kernel_manager_class": "mnist_nb.tools.kernels.Manager"}
 
 log = logging.getLogger("mnist_nb")
 
@@ -107,7 +109,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         papermill.execute_notebook(
             notebook, output, values, engine_name=engine.NAME, kernel_name="python3",
             language="python", progress_bar=False, stdout_file=None if quiet else sys.stdout,
-            coalesce_streams=True, store_widget_state=False, extra_arguments=SILENT, **more,
+            coalesce_streams=True, store_widget_state=False, **KERNEL, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]

@@ -24,7 +24,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from traitlets import default
+
+from mnist_nb.tools.settings import isolated
 
 NAME = "mnist-nb"  # of the provisioner, in pyproject.toml
 # What this project's notebooks import. pandas stays out: at its import it looks whether it is in
@@ -85,8 +90,8 @@ class ForkedKernel:
 class Launcher:
     """The process that forks this process's kernels, and the folder with their sockets."""
 
-    def __init__(self, modules: Sequence[str]):
-        self.modules = modules
+    def __init__(self, modules: Sequence[str], isolate: bool = True):
+        self.modules, self.isolate = modules, isolate
         self.owner = os.getpid()
         self.folder = tempfile.mkdtemp(prefix="mnist-nb-")
         self.numbers = itertools.count(1)
@@ -98,6 +103,14 @@ class Launcher:
             and hasattr(os, "pidfd_open")
             and os.environ.get("MNIST_NB_WARM") != "0"
         )
+
+    def environment_for(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a kernel: that given, or one without people's settings."""
+        if not self.isolate:
+            return dict(environment)
+        settings = Path(self.folder, "settings")
+        settings.mkdir(exist_ok=True)
+        return isolated(environment, settings)
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start the launcher unless it runs; its imports go on while this process does."""
@@ -161,9 +174,10 @@ class Provisioner(LocalProvisioner):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Choose sockets in place of ports, wherever their paths are short enough."""
-        manager = self.parent
+        manager, launcher = self.parent, _started()
+        kwargs["env"] = launcher.environment_for(kwargs.get("env") or os.environ)
         if manager and manager.transport == "tcp" and os.name != "nt":
-            folder = os.path.join(_started().folder, str(next(_started().numbers)))
+            folder = os.path.join(launcher.folder, str(next(launcher.numbers)))
             if len(os.fsencode(folder)) + len("/kernel-12345") <= LONGEST_SOCKET:
                 os.mkdir(folder, 0o700)
                 manager.transport, manager.ip = "ipc", os.path.join(folder, "kernel")
@@ -212,18 +226,27 @@ class Provisioner(LocalProvisioner):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def use(notebook: Mapping | None = None) -> None:
+class Manager(AsyncKernelManager):
+    """Starts kernels of this Python, whatever else is installed as `python3`."""
+
+    @default("kernel_spec_manager")
+    def _own_python(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+
+def use(notebook: Mapping | None = None, isolate: bool = True) -> None:
     """Start this process's kernels here from now on, forked from a launcher.
 
     The launcher starts now and imports in the background: `MODULES`, unless there is a `notebook`
-    that needs none of them.
+    that needs none of them. With `isolate`, people's own settings do not reach the kernels.
     """
     global _launcher
     KernelProvisionerFactory.instance().default_provisioner_name = NAME
     if _launcher is None or _launcher.owner != os.getpid():
-        _launcher = Launcher(MODULES if notebook is None or _needs_torch(notebook) else ())
+        modules = MODULES if notebook is None or _needs_torch(notebook) else ()
+        _launcher = Launcher(modules, isolate)
         atexit.register(_launcher.stop)
-    _launcher.start(os.environ)
+    _launcher.start(_launcher.environment_for(os.environ))
 
 
 def _needs_torch(notebook: Mapping) -> bool:
