@@ -104,8 +104,8 @@ class Launcher:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-            stream.reconfigure(line_buffering=os.isatty(number))
+        if os.isatty(1):
+            sys.stdout.reconfigure(line_buffering=True)
         return request
 
     def ended(self, process: int, kernel: socket.socket) -> None:
