@@ -54,10 +54,10 @@ build/lab/default-37a8.jupyterlab-workspace: jupyter/first.jupyterlab-workspace
 run: data  ## run the walkthrough (ARGS="-p epochs 1" gives parameters)
 	@$(BIN)/mnist-nb run $(ARGS)
 
-test: lint data build/nbgrader/.ready  ## everything that proves the project right
+test: lint data build/nbgrader/.ready  ## check every number, and the rest of the project
 	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not whole" $(ARGS)
 
-test-all: lint data build/nbgrader/.ready  ## the same, and what takes minutes to look closer
+test-all: lint data build/nbgrader/.ready  ## the same, and a closer look that takes longer
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 nbval: data  ## execute the notebooks again and compare every output

@@ -119,10 +119,13 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
         count="def parameters(sizes:\n    return",
         dropout="raise RuntimeError('<script>alert(1)</script>')",
     )
+    outside = next(c.source for c in every["outside"][first][0].cells if c.id == "margin")
+    subtle = changed(first, margin=outside, prune=SUBTLE[first]["prune"])
     found = {name: {first: every[name][first]} for name in
-             ("exits", "no notebook", "outside", "stubborn", "subtle", "tampered")}  # fmt: skip
-    found["right"] = {second: every["right"][second]}
+             ("exits", "no notebook", "stubborn", "tampered")}  # fmt: skip
     found["raises"] = {first: (several, points(first, "prune"))}
+    found["right"] = {second: every["right"][second]}
+    found["subtle"] = {first: (subtle, points(first) - points(first, "prune"))}
     return found | {"nothing": {}}
 
 

@@ -33,6 +33,7 @@ def test_a_mistake_is_caught(mutant, copy):
 
 
 def test_every_mistake_of_the_catalogue_can_still_be_made():
+    assert sum(str(mutant).endswith(THREE) for mutant in QUICK) == 3
     assert len(OTHERS) >= 100
     for mutant in OTHERS:
         text = (PROJECT / mutant.file).read_text(encoding="utf-8")
