@@ -96,8 +96,8 @@ class Place:
         self.python.symlink_to(Path(sys.base_prefix, "bin", "python3"))
         (folder / "settings" / "pip").mkdir(parents=True)
         (folder / "settings" / "pip" / "pip.conf").write_text("[install]\nuser = true\n")
-        kept = {name: value for name, value in os.environ.items()
-                if not name.startswith(("PIP_", "MAKE", "CONDA", "PYTHON", "TORCH", "XDG"))}  # fmt: skip
+        own = ("PIP_", "MAKE", "CONDA", "PYTHON", "TORCH", "XDG")
+        kept = {name: os.environ[name] for name in os.environ if not name.startswith(own)}
         self.environment = kept | {
             "HOME": str(folder / "no home"), "XDG_CONFIG_HOME": str(folder / "settings"),
             "NO_PROXY": "*", "PIP_INDEX_URL": f"{index}/user/", "PIP_NO_COLOR": "1",
@@ -215,11 +215,16 @@ def test_a_python_that_is_not_there_any_more_is_one_sentence(place, tmp_path):
     assert one_sentence(place.make("setup", f"VENV={tmp_path / 'old'}"), "rm -r", "make setup")
 
 
-def test_an_installation_that_was_cut_off_goes_on(place):
+def test_an_installation_that_was_cut_off_goes_on_or_one_sentence_says_why_not(place, tmp_path):
     site = place.site
     (next(site.glob("torchvision-*.dist-info")) / "RECORD").unlink()  # pip writes it last
     (site / "torchvision.py").unlink()
     (place.venv / ".mnist-nb-ready").unlink()
+    conf = tmp_path / "pip" / "pip.conf"
+    conf.parent.mkdir()
+    conf.write_text("[global]\ntarget = /elsewhere\n")
+    done = place.make("setup", XDG_CONFIG_HOME=str(tmp_path))
+    assert done.returncode and "target" in done.stderr.splitlines()[0], done.stderr
     done = place.make("setup")
     assert done.returncode == 0, done.stderr
     assert place.builds() == "cuda cuda"

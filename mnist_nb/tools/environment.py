@@ -12,6 +12,7 @@ if sys.version_info < (3, 11):  # said before an older Python stumbles over what
         "or newer. Name another one: make setup PYTHON=python3.12"
     )
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
@@ -37,6 +38,7 @@ _LARGEST_PAGE = 16 * 1024 * 1024
 _SOURCES = {"index-url", "extra-index-url", "find-links", "no-index"}
 _ELSEWHERE = {"target", "prefix", "root"}
 _PYPI = "https://pypi.org/simple"
+_AGENT = {"User-Agent": "mnist-nb"}  # some servers refuse what urllib calls itself
 
 _stopped: list[int] = []  # Ctrl-C: pip ends by itself, then this does
 
@@ -98,7 +100,7 @@ def _site_packages() -> set[Path]:
 def _version(name: str) -> str:
     """Return the installed version of `name`, or nothing."""
     try:
-        return importlib.metadata.version(name)
+        return importlib.metadata.version(name) or ""
     except importlib.metadata.PackageNotFoundError:
         return ""
 
@@ -196,7 +198,8 @@ def refusal(index: str, seconds: float = PROBE_SECONDS) -> str:
     def ask() -> None:
         try:
             for name in PAIR:
-                with urllib.request.urlopen(f"{index}/{name}/", timeout=seconds) as answer:
+                request = urllib.request.Request(f"{index}/{name}/", headers=_AGENT)
+                with urllib.request.urlopen(request, timeout=seconds) as answer:
                     page = urllib.parse.unquote(
                         answer.read(_LARGEST_PAGE).decode("utf-8", "replace")
                     )
@@ -228,10 +231,8 @@ def choose(choice: str, index: str, settings: dict[str, str]) -> tuple[str, str]
     if sign := card():
         return "cuda", f"there is an NVIDIA card ({sign}); {other}"
     if sources := sorted(_SOURCES & settings.keys()):
-        return (
-            "cuda",
-            f"pip's settings say where packages come from ({', '.join(sources)}); {other}",
-        )
+        named = ", ".join(sources)
+        return "cuda", f"pip's settings say where packages come from ({named}); {other}"
     if reason := refusal(index):
         return "cuda", f"there is no NVIDIA card, but {index} {reason}; it takes 5.5 GB"
     return "cpu", "there is no NVIDIA card; TORCH=cuda takes the build for one"
@@ -297,6 +298,7 @@ def _install_torch(choice: str, index: str) -> None:
         print("torch: from the package index, the one build for this system.", flush=True)
         return
     build, why = choose(choice, index, settings())
+    _end_if_stopped()
     said = {"cpu": f"the CPU build, from {index}", "cuda": "from the package index"}
     print(f"torch: {said[build]}, as {why}.", flush=True)
     if build == "cpu":
@@ -330,9 +332,9 @@ def _install_all(choice: str, index: str, project: bool) -> None:
           "first time.", flush=True)  # fmt: skip
     _need_pip()
     if elsewhere := sorted(_ELSEWHERE & settings().keys()):
-        sys.exit(f"pip's settings send what it installs to another place ({elsewhere[0]}). Take "
-                 f"that away (pip config unset global.{elsewhere[0]}, or install.), then run make "
-                 "setup again.")  # fmt: skip
+        sys.exit(f"pip's settings have a {elsewhere[0]}, to which everything would go instead of "
+                 f"{sys.prefix}. Remove that line (pip config debug names the files), then run "
+                 "make setup again.")  # fmt: skip
     _remove_unfinished()
     _install_torch(choice, index)
     with tempfile.TemporaryDirectory() as folder:
@@ -381,14 +383,20 @@ def fill(choice: str, index: str) -> None:
         _install_all(choice, index, project=new)
         _write(stamp, f"{PROJECT}\n{made_from()}")
     # what is installed aside is renewed when this changes
-    _write(PROJECT / "build" / "environment.txt", f"{sys.prefix}\n{sys.version}\n{made_from()}")
+    with contextlib.suppress(OSError):  # in a project that others own, nothing is put aside
+        made_with = f"{sys.prefix}\n{sys.version}\n{made_from()}"
+        _write(PROJECT / "build" / "environment.txt", made_with)
 
 
 def main() -> None:
     """Do what the Makefile asks: `new FOLDER`, or `fill TORCH INDEX`."""
     signal.signal(signal.SIGINT, lambda *_: _stopped.append(1))
     action, *words = sys.argv[1:]
-    {"new": lambda folder: make(Path(folder)), "fill": fill}[action](*words)
+    try:
+        {"new": lambda folder: make(Path(folder)), "fill": fill}[action](*words)
+    except OSError as error:
+        sys.exit(f"The environment could not be made: {error}. Put that right, then run make "
+                 "setup again.")  # fmt: skip
 
 
 if __name__ == "__main__":
