@@ -8,15 +8,37 @@ else
 VENV ?= .venv
 endif
 PYTHON ?= python3
-BIN := $(VENV)/bin
-PY := $(BIN)/python
-READY := $(VENV)/.mnist-nb-ready
+# which build of torch: cpu, or cuda; left out, it depends on the machine
+TORCH ?=
+# torch's own index of CPU builds, or a copy of it
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+# paths stand in quotes, where no shell expands ~
+at_home = $(if $(filter ~/%,$(1)),$(subst ~/,$(HOME)/,$(1)),$(1))
+ENVIRONMENT := "$(call at_home,$(VENV))"
+BASE := "$(call at_home,$(PYTHON))"
+# programs are started with -m: the first line of a script cannot hold every path
+PY := $(ENVIRONMENT)/bin/python
+COMMAND := $(PY) -m mnist_nb.cli
+# -I: packages of one's own are none of this environment
+PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
+MADE := build/environment.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
-JOBS ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+JOBS ?= $(shell $(BASE) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 ARGS ?=
 # absolute, as nbgrader is started in other folders
-WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader"
+WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
 
+# Where pip looks is the user's to say; where it installs, and what, is not.
+export PIP_USER := 0
+export PIP_REQUIRE_HASHES := 0
+export PIP_REQUIRE_VIRTUALENV := 0
+export PIP_NO_DEPS := 0
+export PIP_DRY_RUN := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_PLATFORM PIP_PYTHON_VERSION PIP_ABI PIP_IMPLEMENTATION
+# This folder's package, in an environment that several share too, and no other packages.
+export PYTHONPATH := $(CURDIR)
+export PYTHONNOUSERSITE := 1
+unexport PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,34 +47,32 @@ WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader"
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY)  ## make the environment, if there is none
+setup: $(MADE)  ## make the environment, if there is none (TORCH=cpu or cuda)
 
-$(READY): environment.yml pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is older than Python 3.11; name another one: make setup PYTHON=python3.12"; exit 1; }
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
-	  { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
-	@echo "Installing the exact versions of environment.yml into $(VENV); minutes, the first time."
-	@sed -n 's/^ *- \([A-Za-z0-9_.-]*==.*\)/\1/p' environment.yml > $(VENV)/mnist-nb-pins.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r $(VENV)/mnist-nb-pins.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+# Written when another environment is used, or it is made from other lists; what is aside follows.
+$(MADE): FORCE
+	@command -v $(PY) >/dev/null || command -v $(BASE) >/dev/null || \
+	  { echo "There is no $(PYTHON). Name a Python of 3.11 or newer: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(PY) || $(BASE) -I mnist_nb/tools/environment.py new $(ENVIRONMENT)
+	@$(PY) -I mnist_nb/tools/environment.py fill "$(TORCH)" "$(TORCH_CPU)"
 
-data: $(READY)  ## get MNIST and check it, file by file
-	@$(BIN)/mnist-nb data
+FORCE:
+
+data: $(MADE)  ## get MNIST and check it, file by file
+	@$(COMMAND) data
 
 # The project's defaults for JupyterLab lie in jupyter/; users' own settings stay theirs.
 lab: data build/lab/default-37a8.jupyterlab-workspace  ## open JupyterLab on the walkthrough
 	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	JUPYTERLAB_WORKSPACES_DIR="$(CURDIR)/build/lab" \
-	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	$(PY) -m jupyterlab --ServerApp.root_dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 # how the window is arranged at first; JupyterLab keeps its changes in the copy
 build/lab/default-37a8.jupyterlab-workspace: jupyter/first.jupyterlab-workspace
 	@mkdir -p $(@D) && cp $< $@
 
 run: data  ## run the walkthrough (ARGS="-p epochs 1" gives parameters)
-	@$(BIN)/mnist-nb run $(ARGS)
+	@$(COMMAND) run $(ARGS)
 
 test: lint data build/nbgrader/.ready  ## check every number, and the rest of the project
 	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not whole" $(ARGS)
@@ -63,43 +83,43 @@ test-all: lint data build/nbgrader/.ready  ## the same, and a closer look that t
 nbval: data  ## execute the notebooks again and compare every output
 	$(PY) -m pytest -n $(JOBS) --dist loadfile notebooks $(ARGS)
 
-lint: $(READY)  ## ruff, and what nbval would let pass in a notebook
-	$(BIN)/ruff check --quiet .
-	$(BIN)/ruff format --quiet --check .
-	$(BIN)/mnist-nb lint $(NOTEBOOKS)
+lint: $(MADE)  ## ruff, and what nbval would let pass in a notebook
+	$(PY) -m ruff check --quiet .
+	$(PY) -m ruff format --quiet --check .
+	$(COMMAND) lint $(NOTEBOOKS)
 
 refresh: data  ## execute all notebooks again, store them in normal form
-	$(BIN)/mnist-nb refresh $(NOTEBOOKS)
+	$(COMMAND) refresh $(NOTEBOOKS)
 
 student: build/nbgrader/.ready  ## the exercises for learners, and a zip with all they need
-	@$(WITH_NBGRADER) $(BIN)/mnist-nb student $(ARGS)
+	@$(WITH_NBGRADER) $(COMMAND) student $(ARGS)
 
 grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ## grade SUBMISSIONS=folder, with LEARNER/EXERCISE.ipynb in it
 	@test -n "$(SUBMISSIONS)" || { echo "say which: make grade SUBMISSIONS=folder"; exit 1; }
-	@$(WITH_NBGRADER) $(BIN)/mnist-nb grade "$(SUBMISSIONS)" $(ARGS)
+	@$(WITH_NBGRADER) $(COMMAND) grade "$(SUBMISSIONS)" $(ARGS)
 
 build/submissions: tests/submissions.py build/nbgrader/.ready
 	@$(WITH_NBGRADER) $(PY) tests/submissions.py $@
 
 # nbgrader and what it needs beyond the environment, aside: it would change everyone's JupyterLab
-build/nbgrader/.ready: $(READY)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/nbgrader \
+build/nbgrader/.ready: $(MADE)
+	$(PIP) --no-deps --upgrade --target build/nbgrader \
 	  nbgrader==0.9.6 alembic==1.20.1 mako==1.4.3 rapidfuzz==3.14.6 sqlalchemy==2.1.9
 	@touch $@
 
-site: $(READY)  ## the notebooks as pages that need no network, in build/site
-	@$(BIN)/mnist-nb site $(ARGS)
+site: $(MADE)  ## the notebooks as pages that need no network, in build/site
+	@$(COMMAND) site $(ARGS)
 
-slides: $(READY)  ## the notebooks as slides that need no network, in build/slides
-	@$(BIN)/mnist-nb slides $(ARGS)
+slides: $(MADE)  ## the notebooks as slides that need no network, in build/slides
+	@$(COMMAND) slides $(ARGS)
 
 bench: data build/peers/.ready  ## what things cost, side by side in one run
-	PYTHONPATH=build/peers $(PY) studies/bench.py
+	PYTHONPATH="build/peers:$(CURDIR)" $(PY) studies/bench.py
 
 # the peers and what they need beyond the environment: --no-deps leaves its torch alone
 build/peers/.ready: pyproject.toml
 	@mkdir -p build/peers
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/peers \
+	$(PIP) --no-deps --upgrade --target build/peers \
 	  scikit-learn scipy joblib cloudpickle threadpoolctl narwhals pytorch-lightning torchmetrics lightning-utilities
 	@touch $@
 
@@ -117,13 +137,13 @@ mutants: data  ## make the mistakes of tests/mutants.yaml, see what catches them
 
 # mutmut and what it needs beyond the environment, aside; it works on a copy in mutants/
 build/mutmut/.ready: pyproject.toml
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/mutmut \
+	$(PIP) --no-deps --upgrade --target build/mutmut \
 	  mutmut libcst textual rich setproctitle markdown-it-py mdurl mdit-py-plugins linkify-it-py
 	@touch $@
 
 mutmut: data build/mutmut/.ready  ## let mutmut change mnist_nb everywhere, see what the unit tests catch
 	@mkdir -p mutants  # Python passes over a path that is not there when it starts
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/mutants:$(CURDIR)/build/mutmut $(PY) -m mutmut run $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH="$(CURDIR)/mutants:$(CURDIR)/build/mutmut" $(PY) -m mutmut run $(ARGS)
 
 portability: data  ## the notebooks verified as on other machines, with a table; hours
 	$(PY) studies/portability.py
@@ -132,7 +152,7 @@ stability: data  ## what is committed, refreshed in a clone by another user, twi
 	$(PY) studies/stability.py
 
 lock:  ## renew environment.yml from pyproject.toml
-	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
+	@$(BASE) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --exclude-newer "7 days" --universal --python-version 3.11 --fork-strategy fewest \
 	  --extra dev --no-annotate --no-header pyproject.toml \
 	  | grep -vE '^(nvidia|cuda|triton)' > build/pins.txt

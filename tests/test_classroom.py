@@ -177,7 +177,8 @@ def test_no_solution_and_no_hidden_test_is_anywhere_in_the_zip(student):
 def test_the_zip_has_what_a_learner_needs_and_always_the_same_bytes(student, tmp_path):
     names = {name.removeprefix("mnist-nb/") for name in zipped(student)}
     needed = ["README.md", "Makefile", "environment.yml", "pyproject.toml", "LICENSE",
-              "mnist_nb/data.py", "mnist_nb/exercises.py", "notebooks/00_walkthrough.ipynb",
+              "mnist_nb/data.py", "mnist_nb/exercises.py", "mnist_nb/tools/environment.py",
+              "notebooks/00_walkthrough.ipynb",
               *[f"notebooks/exercises/{name}.ipynb" for name in ORIGINALS]]  # fmt: skip
     assert names >= set(needed)
     assert not [name for name in names if "pycache" in name or name.startswith(("tests", "build"))]
