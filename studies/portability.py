@@ -107,6 +107,15 @@ def pytest_runtest_makereport(item, call) -> None:
         found["forgiven"] = [n for n in found["forgiven"] if n != number]
 
 
+@pytest.hookimpl(wrapper=True)  # once the kernel has started
+def pytest_runtest_setup(item) -> Iterator[None]:
+    """Before the first cell, give the kernel its number of threads."""
+    yield
+    threads, kernel = os.environ.get("PORTABILITY_THREADS"), item.parent.kernel
+    if threads and kernel is not None and item.cell_num == 0:
+        kernel.kc.execute_interactive(STARTUP.format(threads))
+
+
 @pytest.hookimpl(tryfirst=True)  # before the kernel is stopped
 def pytest_runtest_teardown(item, nextitem) -> None:
     """After the last cell ask the kernel what it runs on, and write the report."""
@@ -236,11 +245,9 @@ def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
     report.unlink(missing_ok=True)
     variables = os.environ | configuration.variables | {"PORTABILITY_REPORT": str(report)}
     if configuration.threads:
-        startup = BUILD / f"threads-{configuration.threads}" / "profile_default" / "startup"
-        startup.mkdir(parents=True, exist_ok=True)
-        (startup / "threads.py").write_text(STARTUP.format(configuration.threads))
         # threads that wait asleep leave the cores to those that compute
-        variables |= {"IPYTHONDIR": str(startup.parents[1]), "OMP_WAIT_POLICY": "passive"}
+        variables |= {"OMP_WAIT_POLICY": "passive"}
+        variables |= {"PORTABILITY_THREADS": str(configuration.threads)}
     sha256 = digest(notebook)
     command = [python, "-m", "pytest", "-p", "studies.portability", "--color=no",
                "--nbval-cell-timeout=3600", str(notebook)]  # fmt: skip
