@@ -206,7 +206,8 @@ def shown(figure=None) -> list:
     data = {"text/plain": "alt"}
     if figure:
         data["image/png"] = base64.b64encode(png(figure)).decode()
-    return [nbformat.v4.new_output("display_data", data=data)]
+    metadata = {"image/png": {"alt": "alt"}}
+    return [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
 
 
 def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_path):
@@ -234,6 +235,42 @@ def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_
     assert told.count("Picture 1 is not the stored one") == 2 and "by Matplotlib 3." in told
     assert "another size: (700, 400), and (700, 300) stored" in report
     assert "another number of pictures: 1, and 0 stored" in report
+
+
+def jpeg(colour: str) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20), colour).save(file, format="jpeg")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_jpeg_pictures_alt_texts_and_the_order_of_outputs_are_compared(tmp_path):
+    data = {"text/plain": "a", "image/jpeg": jpeg("red")}
+    show = (
+        "from IPython.display import display\n"
+        f"display({data!r}, metadata={{'image/jpeg': {{'alt': 'loss 0.28'}}}}, raw=True)\n"
+        "print('done')"
+    )
+
+    def outputs(colour="red", alt="loss 0.28"):
+        picture = nbformat.v4.new_output(
+            "display_data",
+            data=data | {"image/jpeg": jpeg(colour)},
+            metadata={"image/jpeg": {"alt": alt}},
+        )
+        return [picture, nbformat.v4.new_output("stream", text="done\n")]
+
+    approx = {"tags": ["nbval-approx"]}
+    report = nbval(
+        tmp_path,
+        (show, outputs(), {}),
+        (show, outputs(colour="blue"), {}),
+        (show, outputs(alt="loss 0.29"), {}),
+        (show, outputs(alt="loss 0.29"), approx),
+        (show, outputs(alt="cost 0.28"), approx),
+        (show, outputs()[::-1], {}),
+    )
+    failed = {line.split("::")[1].split()[1] for line in report.splitlines() if "FAILED" in line}
+    assert failed == {"1", "2", "4", "5"}, report
 
 
 def test_the_plugin_is_there_for_whoever_runs_pytest_on_a_notebook():
