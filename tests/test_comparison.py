@@ -10,12 +10,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
-from PIL import Image
+from conftest import NOTEBOOKS, PROJECT
+from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance
+from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance, pictures
+from mnist_nb.publish.normal_form import CEILINGS
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,8 @@ def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
         ("a\n loss 9.9", "a\nloss 10.0", {}),
         ("a 0.5\n", "a 0.6", {}),
         ("a   0.5", "a  0.6", {}),
+        ("a   9.9", "a 10.0", {}),
+        ("  x\n     9.9", " x\n    10.0", {}),
         ("tensor([1., 0., 0.])", "tensor([0., 1., 1.])", {}),
         ("tensor([1., 0., 0.])", "tensor([0., 1., 1.])", {"atol": 10}),
         ("5,1719,9.99", "5,1719,0.2866", {"rtol": 0.001}),
@@ -158,6 +161,40 @@ def test_a_picture_that_another_processor_would_draw_is_the_same(right, elsewher
 )  # fmt: skip
 def test_a_wrong_picture_is_another_one(right, wrong):
     assert picture_distance(picture(right()), picture(wrong())) > 3 * ALLOWED
+
+
+def wrong_pictures(right: Image.Image):
+    """Pictures that nobody would take for the `right` one, by what is wrong with them."""
+    yield "blank", Image.new("RGB", right.size, "white")
+    yield "black", Image.new("RGB", right.size, "black")
+    yield "transparent", Image.new("RGBA", right.size, (0, 0, 0, 0))
+    yield "mirrored", ImageOps.mirror(right)
+    yield "upside down", ImageOps.flip(right)
+    yield "inverted", ImageOps.invert(right)
+    yield "moved", ImageChops.offset(right, 3, 0)
+    yield "half of it", Image.composite(right, Image.new("RGB", right.size, "white"),
+                                        Image.linear_gradient("L").resize(right.size).point(
+                                            lambda level: 255 * (level > 127)))  # fmt: skip
+    red, green, blue = right.split()
+    if ImageChops.difference(red, blue).getbbox():  # not grey
+        yield "other colours", Image.merge("RGB", (blue, green, red))
+
+
+def test_nothing_that_a_person_sees_at_a_glance_passes_for_a_committed_picture():
+    committed = {
+        f"{path.stem} {cell.id}": (shown.convert("RGB"), cell.metadata.get("nbval", {}))
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        for shown in pictures(cell.get("outputs", []))
+    }
+    assert len(committed) >= 20
+    for name, (right, stated) in committed.items():
+        allowed = stated.get("picture", ALLOWED)
+        assert allowed <= CEILINGS["picture"], name
+        others = [(other, there) for other, (there, _) in committed.items()
+                  if there.size == right.size and there.tobytes() != right.tobytes()]  # fmt: skip
+        for what, wrong in (*wrong_pictures(right), *others[:3]):
+            assert picture_distance(right, wrong) > 2 * CEILINGS["picture"], f"{name}: {what}"
 
 
 def nbval(folder, *cells) -> str:

@@ -23,11 +23,11 @@ from matplotlib import ft2font
 from nbval.plugin import IPyNbCell
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
-from mnist_nb.publish.normal_form import WIDGET
+from mnist_nb.publish.normal_form import DEFAULTS, WIDGET
 
 # In levels of 255. As other processors round, no picture of the notebooks was further off than
 # 0.2, but for those whose cells say so; one wrong letter is 1.7, two series swapped are 5 to 30.
-ALLOWED = 0.5
+ALLOWED = DEFAULTS["picture"]
 _PICTURES = "image/png", "image/jpeg"  # the ones that nbval passes over
 
 # 12  -1.5  .5  1e-3; not v1.2, 3.11.2 or 0.5s. A comma may separate two numbers, so ends one.
@@ -193,14 +193,15 @@ def _on_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
-def _pictures(outputs: list) -> list[Image.Image]:
+def pictures(outputs: list) -> list[Image.Image]:
+    """Return the PNG and JPEG pictures among the `outputs`, in their order."""
     data = [o.data[kind] for o in outputs for kind in _PICTURES if kind in o.get("data", {})]
     return [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in data]
 
 
 def other_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
     """What is wrong with the pictures among the `new` outputs, one sentence; "" if nothing is."""
-    before, now = _pictures(stored), _pictures(new)
+    before, now = pictures(stored), pictures(new)
     if len(before) != len(now):
         return f"The cell draws another number of pictures: {len(now)}, and {len(before)} stored."
     for number, (old, picture) in enumerate(zip(before, now, strict=True), start=1):
