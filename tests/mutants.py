@@ -84,10 +84,24 @@ def _replaced(text: str, old: str, new: str, mutant: Mutant) -> str:
 
 
 def mutated(mutant: Mutant, text: str) -> str:
-    """The file's `text` with the mistake in it."""
+    """Return the file's `text` with the mistake in it, and with no other change."""
     if mutant.cell is None:
-        return _replaced(text, *mutant.change, mutant)
-    notebook = json.loads(text)
+        changed = _replaced(text, *mutant.change, mutant)
+    else:
+        notebook = json.loads(text)
+        if _written(notebook) != text:
+            raise ValueError(f"{mutant}: the notebook is not in normal form, so all of it changes")
+        changed = _written(_with_mistake(notebook, mutant))
+    if changed == text:
+        raise ValueError(f"{mutant}: this changes nothing")
+    return changed
+
+
+def _written(notebook: dict) -> str:
+    return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
+
+
+def _with_mistake(notebook: dict, mutant: Mutant) -> dict:
     (cell,) = [c for c in notebook["cells"] if c["id"] == mutant.cell]
     match mutant.change:
         case {"strip": "outputs"}:
@@ -100,7 +114,7 @@ def mutated(mutant: Mutant, text: str) -> str:
         case old, new:
             source = _replaced("".join(cell["source"]), old, new, mutant)
             cell["source"] = source.splitlines(keepends=True)
-    return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
+    return notebook
 
 
 def files_of_the_project() -> Iterator[str]:
@@ -183,32 +197,60 @@ def live_together(mutants: list[Mutant]) -> bool:
 def _first_to_fail(
     mutants: list[Mutant], copy: Path, commands: Iterable[tuple[str, list[str]]]
 ) -> tuple[str, str]:
-    """The name of the first command that fails with the mistakes made, and its last words."""
+    """Return the name of the first command that fails with the mistakes made, and its last words.
+
+    Raises:
+        RuntimeError: it fails without the mistakes as well, or was killed; so it says nothing.
+    """
     right = {mutant.file: (copy / mutant.file).read_text(encoding="utf-8") for mutant in mutants}
+    for name, command in commands:
+        try:
+            for mutant in mutants:
+                path = copy / mutant.file
+                text = mutated(mutant, path.read_text(encoding="utf-8"))
+                path.write_text(text, encoding="utf-8")
+            fault = _fault(command, copy)
+        finally:
+            for file, text in right.items():
+                (copy / file).write_text(text, encoding="utf-8")
+        if fault:
+            _check_control(name, command, copy)
+            return name, fault
+    return "", ""
+
+
+def _fault(command: list[str], copy: Path) -> str:
+    """Return the last words of `command` in this copy of the project if it fails, "" if not."""
     aside = PROJECT / "build" / "nbgrader"  # the copy has no build folder
     here = {"PYTHONPATH": f"{copy}{os.pathsep}{aside}", "MNIST_NB_DATA": str(data_folder())}
     try:
-        for mutant in mutants:
-            path = copy / mutant.file
-            path.write_text(mutated(mutant, path.read_text(encoding="utf-8")), encoding="utf-8")
-        for name, command in commands:
-            try:
-                done = subprocess.run(
-                    command, cwd=copy, env=os.environ | here, capture_output=True, text=True,
-                    timeout=3600,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                return name, "not done after an hour"
-            if done.returncode < 0:  # by somebody else: that says nothing
-                raise RuntimeError(f"{mutants[0]}: {' '.join(command)} was killed")
-            if done.returncode:
-                lines = (done.stdout + done.stderr).splitlines()
-                said = [line for line in lines if re.match(r"(FAILED|ERROR) \w", line)]
-                return name, (said or lines or [""])[0]
-        return "", ""
-    finally:
-        for file, text in right.items():
-            (copy / file).write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            command, cwd=copy, env=os.environ | here, capture_output=True, text=True,
+            timeout=3600,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "not done after an hour"
+    if done.returncode < 0:  # by somebody else: that says nothing
+        raise RuntimeError(f"{' '.join(command)} was killed")
+    if not done.returncode:
+        return ""
+    lines = (done.stdout + done.stderr).splitlines() or ["no words"]
+    return next((line for line in lines if re.match(r"(FAILED|ERROR) \w", line)), lines[0])
+
+
+_passed: set[tuple[str, ...]] = set()  # commands that pass where no mistake is made
+
+
+def _check_control(name: str, command: list[str], copy: Path) -> None:
+    """Check that `command` passes in this unchanged copy; if not, it cannot catch a mistake."""
+    if tuple(command) in _passed:
+        return
+    if fault := _fault(command, copy):
+        raise RuntimeError(
+            f"The {name} fails without any mistake, so nothing counts as caught by it: {fault}. "
+            f"Make this pass first: {' '.join(command)}"
+        )
+    _passed.add(tuple(command))
 
 
 def caught(

@@ -10,11 +10,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from conftest import NOTEBOOKS
+from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance
+from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance, pictures
+from mnist_nb.publish.normal_form import CEILINGS
 
 
 @pytest.mark.parametrize(
@@ -23,11 +25,19 @@ from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance
         ("loss 0.28", "loss 0.28", {}),
         ("loss 0.28", "loss 0.29", {}),
         ("loss 0.28 acc 91.5", "loss 0.27 acc 91.6", {}),
-        ("1e-3", "1.001e-3", {"rtol": 0.01}),
+        ("1.000e-3", "1.001e-3", {"rtol": 0.01}),
+        ("1.00e-3", "9.99e-4", {}),
         ("2.5000", "2.5004", {"ulp": 5}),
         ("loss 0.2870", "loss 0.2879", {"atol": 0.001}),
-        ("-1.25", "-1.2494", {"atol": 0.001}),
+        ("-1.2500", "-1.2494", {"atol": 0.001}),
         ("  0.9\n 10.1", " 10.0\n 10.1", {"atol": 10}),
+        ("     x     y\n0  9.9  10.0", "      x    y\n0  10.0  9.9", {"atol": 0.2}),
+        ("   share right   \na          9.9\nb          1.0",
+         "   share right   \na         10.0\nb          1.0", {}),
+        ("        x\nname     \nmean  9.9", "         x\nname      \nmean  10.0", {}),
+        ("tensor([[ 0.001,  0.002],\n        [ 0.003, -0.001]])",
+         "tensor([[0.001, 0.002],\n        [0.003, 0.000]])", {}),
+        ("loss 9.99, done", "loss 10.00, done", {"atol": 0.01}),
         ({"history": [{"epoch": 1, "loss": 0.5}]}, {"history": [{"epoch": 1, "loss": 0.5001}]},
          {"atol": 0.001}),
     ],
@@ -52,6 +62,29 @@ def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
         ({"epoch": 1}, {"epoch": 2}, {"atol": 10}),
         ({"loss": 0.5}, {"loss": None}, {"atol": 10}),
         ([0.5], [0.5, 0.5], {"atol": 10}),
+        ("loss 0.29", "loss 0.2866", {"atol": 0.01}),
+        ("loss 0.2866", "loss 0.29", {"atol": 0.01}),
+        ("0.0010", "1.0e-3", {"atol": 0.01}),
+        ("1.00e-3", "9.80e-4", {}),
+        ("1e-3", "2e-3", {}),
+        ("a b 0.5", "a\nb 0.6", {}),
+        ("a b 0.5", "a  b 0.6", {}),
+        ("a b  9.9", "a  b 10.0", {}),
+        ("a\n  loss 0.5", "a\nloss 0.6", {}),
+        ("a\n loss 9.9", "a\nloss 10.0", {}),
+        ("a 0.5\n", "a 0.6", {}),
+        ("a   0.5", "a  0.6", {}),
+        ("a   9.9", "a 10.0", {}),
+        ("  x\n     9.9", " x\n    10.0", {}),
+        ("tensor([1., 0., 0.])", "tensor([0., 1., 1.])", {}),
+        ("tensor([1., 0., 0.])", "tensor([0., 1., 1.])", {"atol": 10}),
+        ("5,1719,9.99", "5,1719,0.2866", {"rtol": 0.001}),
+        ("5,1719,0.2866", "5,1720,0.2866", {"rtol": 0.001}),
+        ("[0.28, 0.30]", "[0.28, 0.30, 0.30]", {"atol": 0.1}),
+        ("0  0.28  0.91\n1  0.29  0.92", "0  0.29  0.92\n1  0.28  0.91", {"atol": 0.1}),
+        ("Python 3.11.2", "Python 3.12.2", {"atol": 0.1}),
+        ("0.5", "0.59", {"ulp": 1}),
+        ({"loss": 0.5}, {"loss": 0.51}, {}),
     ],
 )  # fmt: skip
 def test_anything_else_does_not(stored, new, tolerance):
@@ -130,6 +163,40 @@ def test_a_wrong_picture_is_another_one(right, wrong):
     assert picture_distance(picture(right()), picture(wrong())) > 3 * ALLOWED
 
 
+def wrong_pictures(right: Image.Image):
+    """Pictures that nobody would take for the `right` one, by what is wrong with them."""
+    yield "blank", Image.new("RGB", right.size, "white")
+    yield "black", Image.new("RGB", right.size, "black")
+    yield "transparent", Image.new("RGBA", right.size, (0, 0, 0, 0))
+    yield "mirrored", ImageOps.mirror(right)
+    yield "upside down", ImageOps.flip(right)
+    yield "inverted", ImageOps.invert(right)
+    yield "moved", ImageChops.offset(right, 3, 0)
+    yield "half of it", Image.composite(right, Image.new("RGB", right.size, "white"),
+                                        Image.linear_gradient("L").resize(right.size).point(
+                                            lambda level: 255 * (level > 127)))  # fmt: skip
+    red, green, blue = right.split()
+    if ImageChops.difference(red, blue).getbbox():  # not grey
+        yield "other colours", Image.merge("RGB", (blue, green, red))
+
+
+def test_nothing_that_a_person_sees_at_a_glance_passes_for_a_committed_picture():
+    committed = {
+        f"{path.stem} {cell.id}": (shown.convert("RGB"), cell.metadata.get("nbval", {}))
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        for shown in pictures(cell.get("outputs", []))
+    }
+    assert len(committed) >= 20
+    for name, (right, stated) in committed.items():
+        allowed = stated.get("picture", ALLOWED)
+        assert allowed <= CEILINGS["picture"], name
+        others = [(other, there) for other, (there, _) in committed.items()
+                  if there.size == right.size and there.tobytes() != right.tobytes()]  # fmt: skip
+        for what, wrong in (*wrong_pictures(right), *others[:3]):
+            assert picture_distance(right, wrong) > 2 * CEILINGS["picture"], f"{name}: {what}"
+
+
 def nbval(folder, *cells) -> str:
     """Run pytest on a notebook of these (source, stored output, metadata) cells; its report.
 
@@ -176,7 +243,8 @@ def shown(figure=None) -> list:
     data = {"text/plain": "alt"}
     if figure:
         data["image/png"] = base64.b64encode(png(figure)).decode()
-    return [nbformat.v4.new_output("display_data", data=data)]
+    metadata = {"image/png": {"alt": "alt"}}
+    return [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
 
 
 def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_path):
@@ -204,3 +272,39 @@ def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_
     assert told.count("Picture 1 is not the stored one") == 2 and "by Matplotlib 3." in told
     assert "another size: (700, 400), and (700, 300) stored" in report
     assert "another number of pictures: 1, and 0 stored" in report
+
+
+def jpeg(colour: str) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20), colour).save(file, format="jpeg")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_jpeg_pictures_alt_texts_and_the_order_of_outputs_are_compared(tmp_path):
+    data = {"text/plain": "a", "image/jpeg": jpeg("red")}
+    show = (
+        "from IPython.display import display\n"
+        f"display({data!r}, metadata={{'image/jpeg': {{'alt': 'loss 0.28'}}}}, raw=True)\n"
+        "print('done')"
+    )
+
+    def outputs(colour="red", alt="loss 0.28"):
+        picture = nbformat.v4.new_output(
+            "display_data",
+            data=data | {"image/jpeg": jpeg(colour)},
+            metadata={"image/jpeg": {"alt": alt}},
+        )
+        return [picture, nbformat.v4.new_output("stream", text="done\n")]
+
+    approx = {"tags": ["nbval-approx"]}
+    report = nbval(
+        tmp_path,
+        (show, outputs(), {}),
+        (show, outputs(colour="blue"), {}),
+        (show, outputs(alt="loss 0.29"), {}),
+        (show, outputs(alt="loss 0.29"), approx),
+        (show, outputs(alt="cost 0.28"), approx),
+        (show, outputs()[::-1], {}),
+    )
+    failed = {line.split("::")[1].split()[1] for line in report.splitlines() if "FAILED" in line}
+    assert failed == {"1", "2", "4", "5"}, report

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import PROJECT
-from mutants import catalogue, caught_by, copy_project, mutated
+from mutants import Mutant, catalogue, caught_by, copy_project, mutated
 
 QUICK, OTHERS = catalogue()
 
@@ -38,6 +38,33 @@ def test_every_mistake_of_the_catalogue_can_still_be_made():
     for mutant in OTHERS:
         text = (PROJECT / mutant.file).read_text(encoding="utf-8")
         assert mutated(mutant, text) != text
+
+
+@pytest.mark.parametrize(
+    "check",
+    ["import no_such_linter", "import sys; sys.exit('1 = 2' not in open('a.py').read())"],
+    ids=["the linter is missing", "the unchanged file fails"],
+)
+def test_a_check_that_fails_without_a_mistake_catches_none(check, tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text("1 + 1")
+    monkeypatch.setattr("mutants.detectors", lambda *_: [("lint", [sys.executable, "-c", check])])
+    with pytest.raises(RuntimeError, match="lint fails without any mistake"):
+        caught_by(Mutant("a.py", None, ("+", "-")), tmp_path)
+    assert (tmp_path / "a.py").read_text() == "1 + 1"
+
+
+def test_a_check_that_fails_only_with_the_mistake_catches_it(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text("1 + 1")
+    check = [sys.executable, "-c", "import sys; sys.exit('-' in open('a.py').read())"]
+    never = [sys.executable, "-c", "pass"]
+    monkeypatch.setattr("mutants.detectors", lambda *_: [("never", never), ("lint", check)])
+    assert caught_by(Mutant("a.py", None, ("+", "-")), tmp_path)[0] == "lint"
+    assert caught_by(Mutant("a.py", None, ("+", "*")), tmp_path) == ("", "")
+
+
+def test_a_mistake_that_changes_nothing_is_refused():
+    with pytest.raises(ValueError, match="changes nothing"):
+        mutated(Mutant("a.py", None, ("+", "+")), "1 + 1")
 
 
 def suite(folder, *options, **files):

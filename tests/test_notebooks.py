@@ -1,6 +1,7 @@
 """The committed notebooks: executed, in normal form, nothing that nbval would let pass."""
 
 import ast
+import re
 
 import nbformat
 import pytest
@@ -8,6 +9,7 @@ from conftest import NOTEBOOKS, WALKTHROUGH
 
 from mnist_nb.errors import Problem
 from mnist_nb.publish.normal_form import problems, rhythm
+from mnist_nb.publish.prose import unexplained
 from mnist_nb.publish.refresh import refresh
 
 SOURCE_CELLS = ["In [14]", "In [15]", "In [16]", "In [17]", "In [18]", "In [20]"]
@@ -23,8 +25,8 @@ def test_a_committed_notebook_breaks_no_rule(path):
 
 def test_the_walkthrough_mirrors_every_source_cell_in_order_and_says_so():
     cells = nbformat.read(WALKTHROUGH, as_version=4).cells
-    mirrored = [c.metadata["mnist_nb"]["mirrors"] for c in cells if "mnist_nb" in c.metadata]
-    assert mirrored == SOURCE_CELLS
+    mirrored = [c.metadata.get("mnist_nb", {}).get("mirrors") for c in cells]
+    assert [name for name in mirrored if name] == SOURCE_CELLS
     prose = "".join(c.source for c in cells if c.cell_type == "markdown")
     assert [prose.find(f"*Source cell* `{name}`") for name in SOURCE_CELLS] == sorted(
         prose.find(f"*Source cell* `{name}`") for name in SOURCE_CELLS
@@ -117,16 +119,121 @@ def wide(notebook):
     cell_with(notebook, "text/plain").source += "\n# " + "x" * 80
 
 
+def tolerance(**stated):
+    def spoil(notebook):
+        (cell,) = [c for c in notebook.cells if c.id == "record-code"]
+        cell.metadata["nbval"] |= stated
+
+    return spoil
+
+
+def no_reason(notebook):
+    (cell,) = [c for c in notebook.cells if c.id == "record-code"]
+    del cell.metadata["nbval"]["reason"]
+
+
+def untagged(notebook):
+    (cell,) = [c for c in notebook.cells if c.id == "record-code"]
+    del cell.metadata["tags"]
+
+
+def constant_that_is_gone(notebook):
+    cell = next(c for c in notebook.cells if "70,000" in c.source)
+    cell.source = cell.source.replace("70,000 ", "")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [no_count, ran_twice, outputs_gone, stderr, error, no_alt, injected, ignored, skipped,
-     timing, widget, machine_path, same_id, wide],
+     timing, widget, machine_path, same_id, wide, tolerance(atol=1e9), tolerance(atol=0.031),
+     tolerance(rtol=0.1), tolerance(ulp=6), tolerance(picture=5.1), tolerance(picture=255),
+     tolerance(atol=-1), tolerance(atol="0.001"), tolerance(atol=True), tolerance(tol=0.001),
+     no_reason, untagged, constant_that_is_gone],
+    ids=lambda spoil: spoil.__name__,
 )  # fmt: skip
 def test_what_nbval_lets_pass_the_lint_does_not(spoil):
     notebook = nbformat.read(WALKTHROUGH, as_version=4)
     spoiled = spoil(notebook) or nbformat.writes(notebook)
     assert problems(nbformat.writes(nbformat.read(WALKTHROUGH, 4)) + "\n") == []
     assert problems(spoiled + "\n") != []
+
+
+def occurrences(number):
+    """Where the walkthrough's text says `number`: (cell id, place in its source)."""
+    cells = nbformat.read(WALKTHROUGH, as_version=4).cells
+    return [
+        (cell.id, found.start())
+        for cell in cells
+        if cell.cell_type == "markdown"
+        for found in re.finditer(re.escape(number), cell.source)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [("55,050", "55,051"), ("1,719", "1,917"), ("2.30", "3.20"), ("60,000", "6,000")],
+)
+def test_a_wrong_number_in_the_walkthroughs_text_is_refused_wherever_it_stands(said, wrong):
+    places = occurrences(said)
+    assert places
+    for cell_id, start in places:
+        notebook = nbformat.read(WALKTHROUGH, as_version=4)
+        (cell,) = [c for c in notebook.cells if c.id == cell_id]
+        cell.source = cell.source[:start] + wrong + cell.source[start + len(said) :]
+        (problem, *_) = problems(nbformat.writes(notebook) + "\n")
+        assert cell_id in problem and wrong in problem
+
+
+def unexplained_in(text, shown="print(1)", printed="1", **metadata):
+    """What is wrong with the numbers of a `text` beside a cell that prints something."""
+    output = nbformat.v4.new_output("stream", text=printed)
+    cells = [
+        nbformat.v4.new_markdown_cell(text, metadata=metadata),
+        nbformat.v4.new_code_cell(shown, outputs=[output]),
+    ]
+    return list(unexplained(nbformat.v4.new_notebook(cells=cells)))
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("The loss is 0.29.", "0.2866"),
+        ("A loss of -1.5 and 2e-3", "[-1.5, 0.002]"),
+        ("It has 55,050 parameters.", "55050"),
+        ("It has `55050` parameters.", "55,050"),
+        ("It is right in 91.3 % and 91% of cases, and 91 of 100.", "0.9132"),
+        ("Three of 12 layers, see [chapter 1](0100_999.ipynb), since 2019", ""),
+        ("About 20 minutes, exercise 15, `In [18]`, SHA-256, float32, 20th, 2.14.1", ""),
+        ("<!-- 99 --> <img width='640'> https://example.org/731", ""),
+    ],
+)
+def test_a_number_of_the_text_that_an_output_shows_is_explained(text, printed):
+    assert not unexplained_in(text, printed=printed)
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("The loss is 0.28.", "0.2866"),
+        ("The loss is 0.29.", "0.3"),
+        ("It has 55,051 parameters.", "55050"),
+        ("It is right in 91.4 % of cases.", "0.9132"),
+        ("It is right in 91 cases.", "0.9132"),
+        ("There are 13 of them, 13 again.", "12"),
+        ("A probability of 0.05", "0.0"),
+        ("$x = 17$ and `y = 17`", "16"),
+    ],
+)
+def test_a_number_of_the_text_that_nothing_shows_is_named(text, printed):
+    ((_, problem),) = unexplained_in(text, printed=printed)
+    assert "constants" in problem
+
+
+def test_code_and_constants_explain_a_number_and_a_constant_has_to_be_said():
+    assert not unexplained_in("The rate is 0.05.", shown="lr = 0.05")
+    marked = {"constants": ["60,000"]}
+    assert not unexplained_in("Of 60,000 images", mnist_nb=marked)
+    assert len(unexplained_in("Of 61,000 images", mnist_nb=marked)) == 2
 
 
 def tiny(path, source):

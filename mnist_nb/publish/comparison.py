@@ -1,18 +1,19 @@
 """How a notebook's outputs are compared: nbval, and what it lacks.
 
-`mnist_nb.publish.plugin` brings it into pytest. nbval compares exactly.
+`mnist_nb.publish.plugin` brings it into pytest. nbval compares text exactly.
 Here, in a cell tagged `nbval-approx`, a decimal number may differ from
 the stored one: by one unit in its last printed place, or by what the cell's
 metadata states: {"nbval": {"atol": 0.001}}, with `rtol` and `ulp` (units in the
-last printed place) as further keys. Words, layout, whole numbers and how many
-numbers there are stay exact. A cell that was never executed, which nbval lets
-pass without a look, fails. And pictures, which nbval never compares, have to be
-the stored ones within `ALLOWED`, or within what the cell's metadata states:
-{"nbval": {"picture": 5}}.
+last printed place) as further keys. Words, lines, whole numbers, the number of
+decimals and how many numbers there are stay exact. Everywhere, pictures have to
+be the stored ones within `ALLOWED`, or within what the metadata states:
+{"nbval": {"picture": 2}}; alt texts and the order of the outputs have to be the
+stored ones; and a cell that was never executed fails.
 """
 
 import base64
 import io
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -22,42 +23,53 @@ from matplotlib import ft2font
 from nbval.plugin import IPyNbCell
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
+from mnist_nb.publish.normal_form import DEFAULTS, WIDGET
+
 # In levels of 255. As other processors round, no picture of the notebooks was further off than
 # 0.2, but for those whose cells say so; one wrong letter is 1.7, two series swapped are 5 to 30.
-ALLOWED = 0.5
+ALLOWED = DEFAULTS["picture"]
+_PICTURES = "image/png", "image/jpeg"  # the ones that nbval passes over
 
+# 12  -1.5  .5  1e-3; not v1.2, 3.11.2 or 0.5s. A comma may separate two numbers, so ends one.
 _NUMBER = re.compile(
-    r"""(?<![\w.])[-+]?\d[\d_,]*(?:\.\d*)?(?:[eE][-+]?\d+)?(?!\w)  # 12  -1.5  1e-3
-      | (?<!\w)[-+]?\.\d+(?:[eE][-+]?\d+)?                         # .5
-      | (?<!\w)[-+]?(?:nan|inf)\b""",
-    re.VERBOSE,
+    r"(?<![\w.])[-+]?(?:(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?|nan\b|inf\b)(?!\w|\.\d)"
 )
+_FIELD = re.compile(r"( *)(\S+(?: \S+)*|$)")
 
 
 def _last_place(number: str) -> Decimal:
-    """One unit in the last printed place of `number`; 0 for a whole number or nan."""
-    parts = re.fullmatch(r"[-+]?[\d_,]*(?:\.(\d*))?(?:[eE]([-+]?\d+))?", number)
-    if not parts or (parts[1] is None and parts[2] is None):
-        return Decimal(0)
-    return Decimal(1).scaleb(int(parts[2] or 0) - len(parts[1] or ""))
+    """Return one unit in the last decimal of `number`; 0 if it has no decimals."""
+    parts = re.fullmatch(r"[-+]?\d*\.(\d+)(?:[eE]([-+]?\d+))?", number)
+    return Decimal(1).scaleb(int(parts[2] or 0) - len(parts[1])) if parts else Decimal(0)
+
+
+def _shape(number: str) -> tuple[int, bool]:
+    """Return how many decimals `number` is printed with, and whether it has an exponent."""
+    mantissa, exponent, _ = number.lower().partition("e")
+    return len(mantissa.partition(".")[2]), bool(exponent)
 
 
 def _close(stored: str, new: str, atol: float = 0, rtol: float = 0, ulp: float | None = None):
+    """Tell whether the printed number `new` may stand for `stored`."""
     if stored == new:
         return True
-    unit = _last_place(stored)
-    if not unit or not _last_place(new):
+    unit = min(_last_place(stored), _last_place(new))
+    if not unit or _shape(stored) != _shape(new):
         return False  # whole numbers, nan and inf are exact
-    a, b = (Decimal(text.replace(",", "").replace("_", "")) for text in (stored, new))
     units = ulp if ulp is not None else 0 if atol or rtol else 1
-    allowed = max(Decimal(str(units)) * unit, Decimal(str(atol)), Decimal(str(rtol)) * abs(a))
-    return abs(a - b) <= allowed
+    return _within(Decimal(stored), Decimal(new), Decimal(str(units)) * unit, atol, rtol)
+
+
+def _within(stored: Decimal, new: Decimal, at_least: Decimal, atol: float, rtol: float) -> bool:
+    relative = Decimal(str(rtol)) * abs(stored)
+    return abs(stored - new) <= max(at_least, Decimal(str(atol)), relative)
 
 
 def forgive(stored: Any, new: Any, **tolerance: float) -> Any:
-    """`new`, with each number that is close enough to the one in `stored` replaced by it.
+    """Return `new`, with each number that is close enough to the one in `stored` replaced by it.
 
-    Both are an output: a text, or what JSON can hold.
+    Both are an output: a text, or what JSON can hold. A number in JSON is not printed, so only
+    `atol` and `rtol` count for it, not its decimals.
     """
     if isinstance(stored, dict) and isinstance(new, dict):
         return {
@@ -65,18 +77,84 @@ def forgive(stored: Any, new: Any, **tolerance: float) -> Any:
         }
     if isinstance(stored, list) and isinstance(new, list) and len(stored) == len(new):
         return [forgive(s, n, **tolerance) for s, n in zip(stored, new, strict=True)]
-    if isinstance(stored, float) and isinstance(new, float):
-        return stored if _close(repr(stored), repr(new), **tolerance) else new
-    if not (isinstance(stored, str) and isinstance(new, str)):
+    if isinstance(stored, float) and isinstance(new, float) and math.isfinite(stored + new):
+        a, r = tolerance.get("atol", 0), tolerance.get("rtol", 0)
+        same = _within(Decimal(stored), Decimal(new), Decimal(0), a, r)
+        return stored if same else new
+    if isinstance(stored, str) and isinstance(new, str):
+        return _forgive_text(stored, new, **tolerance)
+    return new
+
+
+def _forgive_text(stored: str, new: str, **tolerance: float) -> str:
+    numbers = list(zip(_NUMBER.findall(stored), _NUMBER.findall(new), strict=False))
+    if not _same_layout(stored, new, numbers) or _rows_swapped(stored, new):
         return new
-    between = [[" ".join(gap.split()) for gap in _NUMBER.split(text)] for text in (stored, new)]
-    if between[0] != between[1]:  # other words; how columns are padded may follow the numbers
-        return new
-    pairs = list(zip(_NUMBER.findall(stored), _NUMBER.findall(new), strict=True))
-    if all(_close(s, n, **tolerance) for s, n in pairs):
+    if all(_close(s, n, **tolerance) for s, n in numbers):
         return stored
-    kept = iter([s if _close(s, n, **tolerance) else n for s, n in pairs])
+    kept = iter([s if _close(s, n, **tolerance) else n for s, n in numbers])
     return _NUMBER.sub(lambda _: next(kept), new)
+
+
+def _same_layout(stored: str, new: str, numbers: list[tuple[str, str]]) -> bool:
+    """Tell whether two texts have the same lines, words and places for numbers.
+
+    Runs of spaces are the same, too, unless a number has become wider or narrower: then the
+    padding before a number, and before what is set flush right with numbers, may make up for it.
+    """
+    if _NUMBER.split(stored) == _NUMBER.split(new):
+        return True
+    changes = [len(n) - len(s) for s, n in numbers]
+    room = max(0, *changes, 0) - min(0, *changes, 0)
+    rows = stored.split("\n"), new.split("\n")
+    if not room or len(rows[0]) != len(rows[1]):
+        return False
+    flush = {found.end() for line in rows[0] for found in _NUMBER.finditer(line)}
+    return all(_same_row(*lines, room, flush) for lines in zip(*rows, strict=True))
+
+
+def _same_row(stored: str, new: str, room: int, flush: set[int]) -> bool:
+    """Tell whether two lines differ in padding alone, by at most `room` (see `_same_layout`)."""
+    before, now = _NUMBER.split(stored), _NUMBER.split(new)
+    if len(before) != len(now):
+        return False
+    for old, gap in zip(before[:-1], now[:-1], strict=True):
+        text = old.rstrip(" ")
+        if text != gap.rstrip(" ") or abs(len(old) - len(gap)) > room:
+            return False
+    if len(before) > 1 or stored == new:
+        return before[-1] == now[-1]
+    fields = list(_FIELD.finditer(stored)), list(_FIELD.finditer(new))  # a header, for example
+    return len(fields[0]) == len(fields[1]) and all(
+        old[2] == field[2]
+        and (old[1] == field[1] or old.end() in flush)
+        and abs(len(old[1]) - len(field[1])) <= room
+        for old, field in zip(*fields, strict=True)
+    )
+
+
+def _rows_swapped(stored: str, new: str) -> bool:
+    """Tell whether `new` has the rows of decimals that `stored` has, in a different order."""
+    before, now = (
+        [row for line in text.split("\n") if len(row := _decimals(line)) > 1]
+        for text in (stored, new)
+    )
+    return before != now and sorted(before) == sorted(now)
+
+
+def _decimals(line: str) -> list[str]:
+    return [number for number in _NUMBER.findall(line) if _last_place(number)]
+
+
+def forgive_outputs(stored: list, new: list, **tolerance: float) -> None:
+    """Replace, in the `new` outputs, each number that is close enough to its stored one."""
+    places = _texts(stored)
+    for kind, slots in _texts(new).items():
+        for (box, key), (stored_box, stored_key) in zip(slots, places.get(kind, []), strict=False):
+            box[key] = forgive(stored_box[stored_key], box[key], **tolerance)
+    for before, now in zip(stored, new, strict=False):
+        if "metadata" in before and "metadata" in now:
+            now["metadata"] = forgive(before["metadata"], now["metadata"], **tolerance)
 
 
 def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
@@ -98,7 +176,7 @@ def picture_distance(stored: Image.Image, new: Image.Image) -> float:
     lies outside the range of the 3 x 3 around its place in the other picture: so a line that
     rounding has moved by one pixel is at no distance.
     """
-    stored, new = stored.convert("RGB"), new.convert("RGB")
+    stored, new = _on_white(stored), _on_white(new)
     outside = [
         ImageChops.add(
             ImageChops.subtract(here, there.filter(ImageFilter.MaxFilter(3))),
@@ -109,14 +187,21 @@ def picture_distance(stored: Image.Image, new: Image.Image) -> float:
     return max(ImageStat.Stat(ImageChops.lighter(*outside)).rms)
 
 
-def _pictures(outputs: list) -> list[Image.Image]:
-    pngs = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    return [Image.open(io.BytesIO(base64.b64decode(png))) for png in pngs]
+def _on_white(picture: Image.Image) -> Image.Image:
+    """Return `picture` as a page shows it: what is transparent is white."""
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def pictures(outputs: list) -> list[Image.Image]:
+    """Return the PNG and JPEG pictures among the `outputs`, in their order."""
+    data = [o.data[kind] for o in outputs for kind in _PICTURES if kind in o.get("data", {})]
+    return [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in data]
 
 
 def other_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
     """What is wrong with the pictures among the `new` outputs, one sentence; "" if nothing is."""
-    before, now = _pictures(stored), _pictures(new)
+    before, now = pictures(stored), pictures(new)
     if len(before) != len(now):
         return f"The cell draws another number of pictures: {len(now)}, and {len(before)} stored."
     for number, (old, picture) in enumerate(zip(before, now, strict=True), start=1):
@@ -132,6 +217,37 @@ def other_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
     return ""
 
 
+def other_order(stored: list, new: list) -> str:
+    """Say how the kinds of the `new` outputs, or their order, differ; "" if they do not.
+
+    Streams of one name are joined before, as in the stored notebook.
+    """
+    before, now = ([_kind(output) for output in outputs] for outputs in (stored, new))
+    if before == now:
+        return ""
+    return (
+        "The outputs are of different kinds, or in a different order: "
+        f"{', '.join(now) or 'none'}; stored are {', '.join(before) or 'none'}."
+    )
+
+
+def _kind(output: dict) -> str:
+    if output["output_type"] == "stream":
+        return output["name"]
+    return f"{output['output_type']} of {' + '.join(sorted({*output.get('data', {})} - {WIDGET}))}"
+
+
+def other_metadata(stored: list, new: list) -> str:
+    """Say what in the metadata of an output, such as alt text, differs; "" if nothing does."""
+    for number, (before, now) in enumerate(zip(stored, new, strict=False), start=1):
+        if before.get("metadata", {}) != now.get("metadata", {}):
+            return (
+                f"The alt text, or other metadata, of output {number} is not the stored one: "
+                f"{now.get('metadata', {})}; stored is {before.get('metadata', {})}."
+            )
+    return ""
+
+
 def compare_more(item: IPyNbCell) -> None:
     """Give a cell of a notebook the comparison described above."""
     if item.cell.execution_count is None and item.cell.source.strip():
@@ -140,21 +256,23 @@ def compare_more(item: IPyNbCell) -> None:
             item.raise_cell_error("This cell was stored without being executed: `make refresh`")
 
         item.runtest = never_executed
-    tolerance = dict(item.cell.metadata.get("nbval", {}))
-    allowed = tolerance.pop("picture", ALLOWED)
+    stated = item.cell.metadata.get("nbval", {})
+    tolerance = {key: stated[key] for key in ("atol", "rtol", "ulp") if key in stated}
+    allowed = stated.get("picture", ALLOWED)
     approximate = "nbval-approx" in item.cell.metadata.get("tags", [])
     exact = item.compare_outputs
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
-        places = _texts(stored) if approximate else {}
-        for kind, slots in _texts(new).items():
-            for (box, key), (stored_box, stored_key) in zip(
-                slots, places.get(kind, []), strict=False
-            ):
-                box[key] = forgive(stored_box[stored_key], box[key], **tolerance)
+        if approximate:
+            forgive_outputs(stored, new, **tolerance)
         if not exact(new, stored, skip_compare):
             return False
-        if wrong := other_pictures(stored, new, allowed):
+        wrong = (
+            other_pictures(stored, new, allowed)
+            or other_order(stored, new)
+            or other_metadata(stored, new)
+        )
+        if wrong:
             item.comparison_traceback.append(wrong)
         return not wrong
 

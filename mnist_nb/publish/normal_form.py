@@ -6,6 +6,8 @@ import statistics
 
 import nbformat
 
+from mnist_nb.publish.prose import unexplained
+
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -14,6 +16,11 @@ _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "Execu
 # a widget lives in the page and the kernel; what is stored of it is its text
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _TAGS = {"parameters", "nbval-approx"}  # what a cell may say about itself
+# What "nbval" in a cell's metadata may allow at most, and what is allowed without a word: units of
+# the output, a fraction of the stored number, units in the last place, and levels of 255. Blank
+# or mirrored, each committed picture is at least 25 levels from itself.
+CEILINGS = {"atol": 0.03, "rtol": 0.01, "ulp": 5, "picture": 5}
+DEFAULTS = {"atol": 0, "rtol": 0, "ulp": 1, "picture": 0.5}
 _SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
 # what learners do not see of an exercise: hidden tests, and the marks of nbgrader
 _UNSEEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS|^ *### .*$", re.S | re.M)
@@ -53,6 +60,7 @@ def problems(text: str) -> list[str]:
         found.append(f"not executed once from top to bottom: execution counts {counts}")
     for number, cell in enumerate(notebook.cells):
         found += [f"cell {number} ({cell.get('id')}): {p}" for p in _cell_problems(cell)]
+    found += [f"cell {cell_id}: {p}" for cell_id, p in unexplained(notebook)]
     if not found and serialised(notebook) != text:
         found.append("not in normal form: metadata or layout that `make refresh` would change")
     return found
@@ -68,6 +76,7 @@ def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
         found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
     if cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) != cell.id:
         found.append("has another name for nbgrader than its id, by which grading finds it")
+    found += _tolerance_problems(cell.metadata.get("nbval", {}), tags)
     if _SWITCHED_OFF.search(cell.source):
         found.append("switches its own comparison off")
     for output in cell.get("outputs", []):
@@ -80,6 +89,31 @@ def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
             found.append("has an output with another execution count than its own")
         if path := _MACHINE_PATH.search(str(output)):
             found.append(f"shows a path of one machine: {path[0][:40]}")
+    return found
+
+
+def _tolerance_problems(stated: dict, tags: set[str]) -> list[str]:
+    found = []
+    for key, value in stated.items():
+        if key == "reason":
+            continue
+        if key not in CEILINGS:
+            known = ", ".join([*CEILINGS, "reason"])
+            found.append(f"has the tolerance {key!r}, which has no meaning; these have: {known}")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            found.append(f"has the tolerance {key} = {value!r}, which is no number")
+        elif not 0 <= value <= CEILINGS[key]:
+            found.append(
+                f"has the tolerance {key} = {value}, above the ceiling of {CEILINGS[key]}: show "
+                "what differs less, such as fewer decimals, or the data that a figure draws"
+            )
+        elif key != "picture" and "nbval-approx" not in tags:
+            found.append(f"has the tolerance {key}, which needs the tag nbval-approx to be used")
+        elif value > DEFAULTS[key] and len(str(stated.get("reason", ""))) < 20:
+            found.append(
+                f"has the tolerance {key} = {value} without the reason; say what differs between "
+                'machines: {"nbval": {…, "reason": "…"}} in its metadata'
+            )
     return found
 
 
