@@ -326,6 +326,13 @@ def _need_pip() -> None:
                  "make setup again.")  # fmt: skip
 
 
+def _write_place_in_ascii() -> None:
+    """Write where this project lies so that Python reads it at its start in every locale."""
+    for path in (folder / "mnist_nb.pth" for folder in _site_packages()):
+        if path.is_file() and not (place := path.read_bytes().strip()).isascii():
+            path.write_text(f"import os, sys; sys.path.append(os.fsdecode({place!r}))\n")
+
+
 def _install_all(choice: str, index: str, project: bool) -> None:
     """Install all pins, and this project too if `project`."""
     print(f"Installing the exact versions of environment.yml into {sys.prefix}; minutes, the "
@@ -343,6 +350,7 @@ def _install_all(choice: str, index: str, project: bool) -> None:
         done = _install("-r", str(listed))
     if project and not done.returncode:
         done = _install("--no-deps", "--no-build-isolation", "-e", ".")
+        _write_place_in_ascii()
     if done.returncode:
         sys.exit("pip could not install everything; above it says why. What is installed stays, "
                  "and make setup goes on from there.")  # fmt: skip
