@@ -35,6 +35,7 @@ TABLE = PROJECT / "tests" / "mutants.csv"
 FIRST = {
     "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
     "figures": "figures", "parameters": "parameters", "normal_form": "notebooks",
+    "prose": "notebooks",
     "refresh": "notebooks runs faults", "records": "records sweep", "run": "runs faults",
     "files": "faults", "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages",
     "wheels": "pages", "student": "classroom", "grading": "classroom",

@@ -166,7 +166,6 @@ def test_a_wrong_picture_is_another_one(right, wrong):
 def wrong_pictures(right: Image.Image):
     """Pictures that nobody would take for the `right` one, by what is wrong with them."""
     yield "blank", Image.new("RGB", right.size, "white")
-    yield "black", Image.new("RGB", right.size, "black")
     yield "transparent", Image.new("RGBA", right.size, (0, 0, 0, 0))
     yield "mirrored", ImageOps.mirror(right)
     yield "upside down", ImageOps.flip(right)
@@ -193,7 +192,7 @@ def test_nothing_that_a_person_sees_at_a_glance_passes_for_a_committed_picture()
         assert allowed <= CEILINGS["picture"], name
         others = [(other, there) for other, (there, _) in committed.items()
                   if there.size == right.size and there.tobytes() != right.tobytes()]  # fmt: skip
-        for what, wrong in (*wrong_pictures(right), *others[:3]):
+        for what, wrong in (*wrong_pictures(right), *others[:1]):
             assert picture_distance(right, wrong) > 2 * CEILINGS["picture"], f"{name}: {what}"
 
 

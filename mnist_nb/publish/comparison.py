@@ -19,9 +19,10 @@ from decimal import Decimal
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import ft2font
 from nbval.plugin import IPyNbCell
-from PIL import Image, ImageChops, ImageFilter, ImageStat
+from PIL import Image
 
 from mnist_nb.publish.normal_form import DEFAULTS, WIDGET
 
@@ -176,21 +177,27 @@ def picture_distance(stored: Image.Image, new: Image.Image) -> float:
     lies outside the range of the 3 x 3 around its place in the other picture: so a line that
     rounding has moved by one pixel is at no distance.
     """
-    stored, new = _on_white(stored), _on_white(new)
-    outside = [
-        ImageChops.add(
-            ImageChops.subtract(here, there.filter(ImageFilter.MaxFilter(3))),
-            ImageChops.subtract(there.filter(ImageFilter.MinFilter(3)), here),
-        )
-        for here, there in ((stored, new), (new, stored))
-    ]
-    return max(ImageStat.Stat(ImageChops.lighter(*outside)).rms)
+    before, now = _on_white(stored), _on_white(new)
+    outside = np.maximum(_outside(before, now), _outside(now, before)).astype(float)
+    return float(np.sqrt((outside**2).mean(axis=(0, 1))).max())
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    """Return `picture` as a page shows it: what is transparent is white."""
+def _outside(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return how far each pixel lies outside the 3 x 3 around its place in `there`."""
+    height, width, _ = there.shape
+    edged = np.pad(there, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = [edged[i : i + height] for i in range(3)]
+    low, high = np.minimum.reduce(rows), np.maximum.reduce(rows)
+    low = np.minimum.reduce([low[:, i : i + width] for i in range(3)])
+    high = np.maximum.reduce([high[:, i : i + width] for i in range(3)])
+    return np.maximum(here, high) - high + (low - np.minimum(here, low))
+
+
+def _on_white(picture: Image.Image) -> np.ndarray:
+    """Return `picture` as a page shows it, height x width x 3; what is transparent is white."""
     picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
 
 
 def pictures(outputs: list) -> list[Image.Image]:
