@@ -194,13 +194,17 @@ def test_plain_papermill_works_from_any_folder(tmp_path):
     assert (tmp_path / "out.ipynb").is_file()
 
 
+CHANGED = [
+    {"shuffle": "True", "hidden": "16", "dropout": "0", "lr": "1e-1", "eval_mode": "True"},
+    {"batch_size": "640", "preload": "False", "num_threads": "2", "device": "auto"},
+    {"lr": "1e6"},
+]
+ALL_AT_ONCE = {name: value for changed in CHANGED for name, value in changed.items()}
+
+
 @pytest.mark.parametrize(
     "changed",
-    [
-        {"shuffle": "True", "hidden": "16", "dropout": "0", "lr": "1e-1", "eval_mode": "True"},
-        {"batch_size": "640", "preload": "False", "num_threads": "2", "device": "auto"},
-        {"lr": "1e6"},
-    ],
+    [ALL_AT_ONCE, *(pytest.param(changed, marks=pytest.mark.whole) for changed in CHANGED)],
     ids=str,
 )
 def test_parameters_work_together(command, changed):
