@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from mnist_nb.data import DATASETS
-from mnist_nb.errors import Problem
+from mnist_nb.errors import ParameterError, Problem
 
 PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
+CHECK_ABOVE = 10_000  # runs that it checks without one: a second or two
 _PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
 
@@ -59,7 +60,7 @@ def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path)
     from mnist_nb.runs import records
     from mnist_nb.runs import run as runs
 
-    path = runs.run(notebook or runs.WALKTHROUGH, dict(given), output)
+    path = runs.run(notebook or runs.WALKTHROUGH, _once(given), output)
     try:
         history = records.read_record(path)["history"]
     except ValueError:
@@ -71,6 +72,18 @@ def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path)
                       ("train_loss", "val_loss", "val_accuracy")]  # fmt: skip
             click.echo("{:5}{:16.4f}{:18.4f}{:22.4f}".format(row["epoch"], *losses))
     click.echo(f"\nThe executed notebook: {path}")
+
+
+def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return names and values given on the command line; an error if a name is there twice."""
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name in given:
+            raise ParameterError(
+                f"{name!r} is given twice, as {given[name]!r} and {value!r}; give it once"
+            )
+        given[name] = value
+    return given
 
 
 @main.command()
@@ -92,16 +105,18 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     Every run is checked before the first one starts. The same command again goes on where it
     was stopped: what is finished is not run again.
     """
-    from mnist_nb.runs.plans import SweepError, read_plan
+    from mnist_nb.runs.plans import SweepError, count, read_plan
     from mnist_nb.runs.run import WALKTHROUGH
     from mnist_nb.runs.sweep import carry_out, duration, prepare
 
     plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise SweepError(f"a name is given twice in {part}; give it once")
-        plan[part] = {**plan.get(part, {}), **dict(pairs)}
+        plan[part] = {**plan.get(part, {}), **_once(pairs)}
     path = notebook or WALKTHROUGH
+    if (number := count(plan)) > CHECK_ABOVE:
+        click.echo(f"{number:,} runs of {path.name}, before any is excluded")
+        if not yes:
+            click.confirm(f"Check {number:,} runs, to start those that are left?", abort=True)
     prepared = prepare(path, plan, output)
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     time = f", about {duration(seconds)} on this machine" if seconds else ""

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ from jupyter_core.utils import ensure_event_loop
 from tqdm import tqdm
 
 from mnist_nb.files import write_whole
-from mnist_nb.runs.parameters import declared_parameters
-from mnist_nb.runs.plans import Run, SweepError, expand, planned
+from mnist_nb.runs.parameters import declared_parameters, word_reader
+from mnist_nb.runs.plans import Run, SweepError, count, each_row, planned
 from mnist_nb.runs.run import RunError, execute, no_place, note_machine, read_notebook
 
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
@@ -54,12 +54,21 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
         SweepError, ParameterError: see `expand` and `planned`.
     """
     notebook = read_notebook(path)
-    runs = planned(notebook, expand(plan))
-    known = [seconds_taken(place_of(folder, run, path.stem), run.key) for run in runs]
+    rows = _shown(each_row(plan, word_reader(notebook)), count(plan), "checked")
+    runs = planned(notebook, rows)
+    known = [
+        seconds_taken(place_of(folder, run, path.stem), run.key)
+        for run in _shown(runs, len(runs), "looked for")
+    ]
     left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     seconds = estimate(left, [s for s in known if s], defaults)
     return Sweep(notebook, path.stem, folder, runs, left, seconds)
+
+
+def _shown(things: Iterable, number: int, what: str) -> Iterable:
+    """Give `things`, with a bar on a terminal if they take more than two seconds."""
+    return tqdm(things, what, number, leave=False, disable=None, delay=2)
 
 
 def place_of(folder: str, run: Run, stem: str) -> str:
