@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from mnist_nb.data import DATASETS
+from mnist_nb.endings import like_ctrl_c, read_or_not
 from mnist_nb.errors import ParameterError, Problem
 
 PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
 CHECK_ABOVE = 10_000  # runs that it checks without one: a second or two
+NAMED = 20  # runs that a sweep names when they failed
 _PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
 
@@ -21,7 +23,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context):
         try:
-            return super().invoke(ctx)
+            with read_or_not():
+                return super().invoke(ctx)
         except Problem as problem:
             raise click.ClickException(str(problem)) from problem
         except KeyboardInterrupt as stop:
@@ -55,6 +58,7 @@ def data(dataset: str, data_dir: Path | None) -> None:
               help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
 @click.option("-o", "--output", type=_PATH, default=Path("runs"), show_default=True,
               help="The folder for the executed notebook.")  # fmt: skip
+@like_ctrl_c()
 def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with parameters."""
     from mnist_nb.runs import records
@@ -99,6 +103,7 @@ def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @click.option("--scheduler", metavar="ADDRESS",
               help="A Dask cluster, tcp://...  [default: a process per core, here]")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask, even for over {ASK_ABOVE} runs.")
+@like_ctrl_c()
 def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with many parameters.
 
@@ -125,11 +130,17 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     if left > ASK_ABOVE and not yes:
         click.confirm(f"Start {left} runs?", abort=True)
     ends = carry_out(prepared, scheduler) if left else ()
-    wrong = [name for name, outcome in ends if outcome.state != "finished"]
-    click.echo(f"{runs - len(wrong)} of {runs} runs are finished; mnist-nb results {output}")
+    wrong: dict[str, list[str]] = {}
+    for name, outcome in ends:
+        if outcome.state != "finished":
+            wrong.setdefault(outcome.state, []).append(name)
+    finished = runs - sum(map(len, wrong.values()))
+    click.echo(f"{finished} of {runs} runs are finished; mnist-nb results {output}")
     if wrong:
-        raise SweepError(f"{len(wrong)} failed: {', '.join(wrong)}; the same command tries "
-                         "them again")  # fmt: skip
+        said = [f"{len(names)} {state}: {', '.join(names[:NAMED])}" +
+                f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+                for state, names in wrong.items()]  # fmt: skip
+        raise SweepError(f"{'; '.join(said)}; the same command tries them again")
 
 
 @main.command()
@@ -193,6 +204,7 @@ def compare(a: Path, b: Path) -> None:
 
 @main.command()
 @click.argument("notebooks", nargs=-1, required=True, type=_PATH, metavar="NOTEBOOK...")
+@like_ctrl_c()
 def refresh(notebooks: tuple[Path, ...]) -> None:
     """Execute committed notebooks again, and store them in normal form."""
     from mnist_nb.publish.refresh import refresh

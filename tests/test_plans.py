@@ -155,7 +155,11 @@ def test_plans_are_counted_without_making_their_runs():
     assert count({"grid": {"seed": "3:0:-1"}, "zip": {"lr": "1,2", "hidden": "3,4"}}) == 6
     assert count({"runs": [{}, {}], "include": [{}]}) == 3 and count({}) == 1
     assert count({"runs": [{}], "grid": {"lr": ["1"]}, "exclude": [{"lr": "1"}]}) == 2
-    for more in ({"dropout": "0,0.1"}, {"seed": "0:1000000000"}, {"seed": f"{-10**17}:{10**17}"}):
+    for more in (
+        {"dropout": "0,0.1"},
+        {"seed": "0:1000000000"},
+        {"seed": f"{-(10**17)}:{10**17}"},
+    ):
         with pytest.raises(SweepError, match="one sweep takes at most 1,000,000"):
             count({"grid": grid | more})
     assert values_of("0:" + "9" * 5000) == ["0:" + "9" * 5000], "no number that anyone has"
@@ -164,14 +168,13 @@ def test_plans_are_counted_without_making_their_runs():
 LITTLE = """
 import resource, sys
 import mnist_nb.runs.sweep, click.testing, nbformat.v4, IPython.core.inputtransformer2
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-limit = used + 150_000_000
-sys.setrecursionlimit(10_000)
+unit = 1 if sys.platform == "darwin" else 1024
+limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 150_000_000
 from mnist_nb.cli import main
 for arguments in {commands!r}:
     done = click.testing.CliRunner().invoke(main, arguments)
     print(done.output, done.exception)
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 assert used < limit, used
 """
 

@@ -163,8 +163,8 @@ def _parsed(source: str) -> ast.Module:
             return ast.parse(TransformerManager().transform_cell(_IN_PLACE.sub("", source, 1)))
         except SyntaxError as error:
             raise ParameterError(
-                f"the cell tagged 'parameters' is not Python ({error.msg} in line {error.lineno}); "
-                "correct it, and try again"
+                f"the cell tagged 'parameters' is not Python ({error.msg} in line "
+                f"{error.lineno}); correct it, and try again"
             ) from error
 
 

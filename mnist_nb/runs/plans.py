@@ -96,7 +96,9 @@ def _check_form(plan: Mapping[str, Any]) -> None:
     for part, content in plan.items():
         rows = content if part in LISTS else [content]
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            kind = "a list of lines like `- {lr: 0.1}`" if part in LISTS else "lines like `lr: 0.1`"
+            kind = (
+                "a list of lines like `- {lr: 0.1}`" if part in LISTS else "lines like `lr: 0.1`"
+            )
             raise SweepError(f"{part} takes {kind}, not {content!r}")
 
 
@@ -184,7 +186,9 @@ def each_row(
             yield _in_order(row, fixed)
     for entry, found in zip(excluded, matched, strict=True):
         if not found:
-            raise SweepError(_no_match(entry, {*fixed, *grid, *zipped, *itertools.chain(*singles)}))
+            raise SweepError(
+                _no_match(entry, {*fixed, *grid, *zipped, *itertools.chain(*singles)})
+            )
     for row in added:
         left = True
         yield _in_order(row, fixed)
@@ -203,7 +207,9 @@ def _no_match(entry: dict[str, str], names: set[str]) -> str:
     for name in entry:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"they have {', '.join(sorted(names))}"
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"they have {', '.join(sorted(names))}"
+            )
             return f"{said} matches no run, as none is given {name!r}; {hint}"
     return f"{said} matches no run; correct its values, or leave it out"
 
