@@ -71,9 +71,8 @@ def do_run(
         return Outcome("failed", 0, why)
     failed = place.removesuffix(".ipynb") + ".failed.ipynb"
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(
-        prefix="mnist-nb-", dir=room, ignore_cleanup_errors=True
-    ) as folder:
+    prefix = "" if room else "mnist-nb-"  # a socket's name has to be short
+    with tempfile.TemporaryDirectory("", prefix, room, ignore_cleanup_errors=True) as folder:
         notebook, unfinished = Path(folder, "in.ipynb"), Path(folder, f"{stem}.ipynb")
         notebook.write_text(text, encoding="utf-8")
         more = {"cwd": cwd} if os.path.isdir(cwd) else {}
