@@ -8,10 +8,13 @@ from pathlib import Path
 import click
 
 from mnist_nb.data import DATASETS
-from mnist_nb.errors import Problem
+from mnist_nb.endings import like_ctrl_c, read_or_not
+from mnist_nb.errors import ParameterError, Problem
 
 PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
+CHECK_ABOVE = 10_000  # runs that it checks without one: a second or two
+NAMED = 20  # runs that a sweep names when they failed
 _PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
 
@@ -20,7 +23,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context):
         try:
-            return super().invoke(ctx)
+            with read_or_not():
+                return super().invoke(ctx)
         except Problem as problem:
             raise click.ClickException(str(problem)) from problem
         except KeyboardInterrupt as stop:
@@ -54,12 +58,13 @@ def data(dataset: str, data_dir: Path | None) -> None:
               help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
 @click.option("-o", "--output", type=_PATH, default=Path("runs"), show_default=True,
               help="The folder for the executed notebook.")  # fmt: skip
+@like_ctrl_c()
 def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with parameters."""
     from mnist_nb.runs import records
     from mnist_nb.runs import run as runs
 
-    path = runs.run(notebook or runs.WALKTHROUGH, dict(given), output)
+    path = runs.run(notebook or runs.WALKTHROUGH, _once(given), output)
     try:
         history = records.read_record(path)["history"]
     except ValueError:
@@ -71,6 +76,18 @@ def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path)
                       ("train_loss", "val_loss", "val_accuracy")]  # fmt: skip
             click.echo("{:5}{:16.4f}{:18.4f}{:22.4f}".format(row["epoch"], *losses))
     click.echo(f"\nThe executed notebook: {path}")
+
+
+def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return names and values given on the command line; an error if a name is there twice."""
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name in given:
+            raise ParameterError(
+                f"{name!r} is given twice, as {given[name]!r} and {value!r}; give it once"
+            )
+        given[name] = value
+    return given
 
 
 @main.command()
@@ -86,22 +103,25 @@ def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path)
 @click.option("--scheduler", metavar="ADDRESS",
               help="A Dask cluster, tcp://...  [default: a process per core, here]")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask, even for over {ASK_ABOVE} runs.")
+@like_ctrl_c()
 def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with many parameters.
 
     Every run is checked before the first one starts. The same command again goes on where it
     was stopped: what is finished is not run again.
     """
-    from mnist_nb.runs.plans import SweepError, read_plan
+    from mnist_nb.runs.plans import SweepError, count, read_plan
     from mnist_nb.runs.run import WALKTHROUGH
     from mnist_nb.runs.sweep import carry_out, duration, prepare
 
     plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise SweepError(f"a name is given twice in {part}; give it once")
-        plan[part] = {**plan.get(part, {}), **dict(pairs)}
+        plan[part] = {**plan.get(part, {}), **_once(pairs)}
     path = notebook or WALKTHROUGH
+    if (number := count(plan)) > CHECK_ABOVE:
+        click.echo(f"{number:,} runs of {path.name}, before any is excluded")
+        if not yes:
+            click.confirm(f"Check {number:,} runs, to start those that are left?", abort=True)
     prepared = prepare(path, plan, output)
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     time = f", about {duration(seconds)} on this machine" if seconds else ""
@@ -110,11 +130,17 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     if left > ASK_ABOVE and not yes:
         click.confirm(f"Start {left} runs?", abort=True)
     ends = carry_out(prepared, scheduler) if left else ()
-    wrong = [name for name, outcome in ends if outcome.state != "finished"]
-    click.echo(f"{runs - len(wrong)} of {runs} runs are finished; mnist-nb results {output}")
+    wrong: dict[str, list[str]] = {}
+    for name, outcome in ends:
+        if outcome.state != "finished":
+            wrong.setdefault(outcome.state, []).append(name)
+    finished = runs - sum(map(len, wrong.values()))
+    click.echo(f"{finished} of {runs} runs are finished; mnist-nb results {output}")
     if wrong:
-        raise SweepError(f"{len(wrong)} failed: {', '.join(wrong)}; the same command tries "
-                         "them again")  # fmt: skip
+        said = [f"{len(names)} {state}: {', '.join(names[:NAMED])}" +
+                f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+                for state, names in wrong.items()]  # fmt: skip
+        raise SweepError(f"{'; '.join(said)}; the same command tries them again")
 
 
 @main.command()
@@ -178,6 +204,7 @@ def compare(a: Path, b: Path) -> None:
 
 @main.command()
 @click.argument("notebooks", nargs=-1, required=True, type=_PATH, metavar="NOTEBOOK...")
+@like_ctrl_c()
 def refresh(notebooks: tuple[Path, ...]) -> None:
     """Execute committed notebooks again, and store them in normal form."""
     from mnist_nb.publish.refresh import refresh

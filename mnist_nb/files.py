@@ -10,7 +10,7 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
     Raises:
         OSError: `path` cannot be written; it is what it was before, and nothing is left aside.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")  # names have an end
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -24,6 +24,11 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def cut(name: str, size: int) -> str:
+    """Return the start of `name` that takes at most `size` bytes in a folder."""
+    return name.encode(errors="surrogateescape")[:size].decode(errors="ignore")
 
 
 def _name_anew(part: Path, path: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["-g", "lr", "0.1,-1"], "lr is -1.0; it takes a number greater than 0"),
         (["-g", "lr", ","], "lr has the values ','; it takes at least one"),
         (["-g", "lr", "0.1,1e-1"], "lr=0.1 is there twice"),
-        (["-g", "lr", "0.1", "-g", "lr", "1"], "a name is given twice in grid"),
+        (["-g", "lr", "0.1", "-g", "lr", "1"], "'lr' is given twice"),
         (["-g", "lr", "0.1", "-p", "lr", "1"], "'lr' is given twice"),
         (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
         (["n.ipynb", "-g", "unread", "1,2"], "no cell of this notebook reads it"),

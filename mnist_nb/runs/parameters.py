@@ -125,12 +125,16 @@ class Declared(NamedTuple):
 
 
 def declared_parameters(notebook) -> dict[str, Declared] | None:
-    """Name -> declaration, from the cell tagged `parameters`; None without such a cell."""
+    """Return name -> declaration, from the cell tagged `parameters`; None without such a cell.
+
+    Raises:
+        ParameterError: that cell is not Python, even as IPython understands it.
+    """
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     if not tagged:
         return None
     found = {}
-    for node in ast.parse(tagged[0].source).body:
+    for node in _parsed(tagged[0].source).body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             target, annotation = node.target, ast.unparse(node.annotation)
         elif isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -142,6 +146,26 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
         except (ValueError, AttributeError):  # computed, or not a plain name
             continue
     return found
+
+
+# cell magics that run what follows them in the notebook's own names
+_IN_PLACE = re.compile(r"\s*%%(time|capture|prun)\b.*")
+
+
+def _parsed(source: str) -> ast.Module:
+    """Parse a cell that may hold magics, `!commands` and `questions?`."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager  # slow to import
+
+        try:
+            return ast.parse(TransformerManager().transform_cell(_IN_PLACE.sub("", source, 1)))
+        except SyntaxError as error:
+            raise ParameterError(
+                f"the cell tagged 'parameters' is not Python ({error.msg} in line "
+                f"{error.lineno}); correct it, and try again"
+            ) from error
 
 
 def names_read(notebook) -> set[str]:
@@ -171,26 +195,43 @@ def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
             is not of its type, or a value that the notebook itself would refuse,
             or a name that no cell reads.
     """
+    return reader(notebook)(given)
+
+
+def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
+    """Return `read_values` for `notebook`, which is parsed once for any number of calls."""
     declared = declared_parameters(notebook)
-    if declared is None and given:
-        raise ParameterError("this notebook has no cell tagged 'parameters', so it takes none")
-    values = {}
-    for name, word in given.items():
-        if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(declared)}"
-            raise ParameterError(f"{name!r} is not a parameter of this notebook; {hint}")
-        values[name] = _value(name, word, declared[name])
-    read = names_read(notebook) if given else set()
-    for name in given:
-        if name not in read:
-            raise ParameterError(
-                f"{name!r} is given, but no cell of this notebook reads it, so it would change "
-                "nothing; leave it out"
-            )
-    if any("check_parameters" in c.source for c in notebook.cells if c.cell_type == "code"):
-        check_parameters({n: d.default for n, d in declared.items()} | values)
-    return values
+    read = set() if declared is None else names_read(notebook)
+    checks = any("check_parameters" in c.source for c in notebook.cells if c.cell_type == "code")
+    defaults = {name: d.default for name, d in (declared or {}).items()}
+
+    def values_of(given: Mapping[str, str]) -> dict[str, Any]:
+        if declared is None and given:
+            raise ParameterError("this notebook has no cell tagged 'parameters', so it takes none")
+        values = {}
+        for name, word in given.items():
+            if name not in declared:
+                near = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(declared)}"
+                raise ParameterError(f"{name!r} is not a parameter of this notebook; {hint}")
+            values[name] = _value(name, word, declared[name])
+        for name in given:
+            if name not in read:
+                raise ParameterError(
+                    f"{name!r} is given, but no cell of this notebook reads it, so it would "
+                    "change nothing; leave it out"
+                )
+        if checks:
+            check_parameters(defaults | values)
+        return values
+
+    return values_of
+
+
+def word_reader(notebook) -> Callable[[str, str], Any]:
+    """Return a function that reads the word given for a name as the type `notebook` declares."""
+    declared = declared_parameters(notebook) or {}
+    return lambda name, word: _value(name, word, declared[name]) if name in declared else word
 
 
 _READERS = {

@@ -1,18 +1,23 @@
 """Which runs a sweep has: grids, zipped lists, runs named one by one; all checked beforehand."""
 
+import difflib
 import hashlib
 import itertools
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from mnist_nb.errors import ParameterError, Problem
-from mnist_nb.runs.parameters import declared_parameters, read_values
+from mnist_nb.files import cut
+from mnist_nb.runs.parameters import declared_parameters, reader
 
+MOST = 1_000_000  # runs of one sweep
 LISTS = ("runs", "exclude", "include")  # lists of dictionaries
 PARTS = ("parameters", "grid", "zip", *LISTS)
 
@@ -30,41 +35,91 @@ class Run(NamedTuple):
 
 
 def values_of(words: str) -> list[str]:
-    """`1,2,3` as a list; `0:10` and `0:10:2` as whole numbers counted like Python's range."""
-    if found := re.fullmatch(r"(-?\d+):(-?\d+)(?::(-?[1-9]\d*))?", words):
-        return [str(n) for n in range(int(found[1]), int(found[2]), int(found[3] or 1))]
+    """`1,2,3` as a list; `0:10` and `0:10:2` as whole numbers counted like Python's range.
+
+    Raises:
+        SweepError: there are more of them than a sweep has runs.
+    """
+    if found := re.fullmatch(r"(-?\d{1,18}):(-?\d{1,18})(?::(-?[1-9]\d{0,17}))?", words):
+        numbers = range(int(found[1]), int(found[2]), int(found[3] or 1))
+        _check_number(len(numbers))
+        return [str(n) for n in numbers]
     return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _check_number(runs: int) -> None:
+    if runs > MOST:
+        raise SweepError(
+            f"these are {runs:,} runs, and one sweep takes at most {MOST:,}; make several of it"
+        )
+
+
+class _Once(yaml.BaseLoader):
+    """YAML whose values are words, and whose keys are given once."""
+
+    def construct_mapping(self, node, deep=False):
+        """Build a dictionary; an error if a key is there twice."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # it can be no key, which YAML says itself
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise SweepError(f"{key.value!r} is given twice (line {line}); give it once")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_plan(path: Path) -> dict[str, Any]:
     """What a YAML file says of a sweep; each value is a word, as on the command line.
 
     Raises:
-        SweepError: the file cannot be read, or has parts that a sweep does not.
+        SweepError: the file cannot be read, has parts that a sweep does not, or a key twice.
     """
     try:
-        plan = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        plan = yaml.load(path.read_text(encoding="utf-8"), Loader=_Once)
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise SweepError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from error
     if not isinstance(plan, dict) or set(plan) - set(PARTS):
         raise SweepError(f"{path} is no sweep: it takes the parts {', '.join(PARTS)}")
-    for part, content in plan.items():
-        rows = content if part in LISTS and isinstance(content, list) else [content]
-        if not all(isinstance(row, dict) for row in rows):
-            kind = "a list of lines" if part in LISTS else "lines"
-            raise SweepError(f"{path}: {part} takes {kind} like `lr: 0.1`, not {content!r}")
+    try:
+        _check_form(plan)
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from error
     return plan
 
 
-def expand(plan: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The parameters of each run, in words.
+def _check_form(plan: Mapping[str, Any]) -> None:
+    """Check that each part is what it takes: a dictionary, or a list of them."""
+    for part, content in plan.items():
+        rows = content if part in LISTS else [content]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            kind = (
+                "a list of lines like `- {lr: 0.1}`" if part in LISTS else "lines like `lr: 0.1`"
+            )
+            raise SweepError(f"{part} takes {kind}, not {content!r}")
 
-    Every combination of `grid` and the rows of `zip`, then `runs`; without those that have
-    all the values of an entry in `exclude`; then `include`. `parameters` hold for all.
+
+def count(plan: Mapping[str, Any]) -> int:
+    """Return how many runs `plan` describes, before `exclude`, without making them.
 
     Raises:
-        SweepError: nothing is left, a list is empty or of another length, a name is given twice.
+        SweepError: a list is empty or of another length, a name is given twice, or there are
+            more runs than a sweep takes.
     """
+    _check_form(plan)
+    grid, zipped = _lists(plan)
+    products = math.prod(map(len, grid.values())) * len(next(iter(zipped.values()), [0]))
+    single = len(plan.get("runs", [])) + len(plan.get("include", []))
+    runs = single + (products if grid or zipped or not single else 0)
+    _check_number(runs)
+    return runs
+
+
+def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return name -> words of `grid`, and of `zip`."""
     fixed, grid, zipped = (plan.get(part, {}) for part in ("parameters", "grid", "zip"))
     for name in [*grid, *zipped]:
         if (name in fixed) + (name in grid) + (name in zipped) > 1:
@@ -73,20 +128,90 @@ def expand(plan: Mapping[str, Any]) -> list[dict[str, str]]:
     lengths = {name: len(lists[name]) for name in zipped}
     if len(set(lengths.values())) > 1:
         raise SweepError(f"zip takes lists of one length, and these have {lengths}")
-    rows = [dict(zip(grid, row, strict=True)) for row in itertools.product(*map(lists.get, grid))]
-    if zipped:
-        columns = map(lists.get, zipped)
-        together = [dict(zip(zipped, r, strict=True)) for r in zip(*columns, strict=True)]
-        rows = [row | more for row in rows for more in together]
-    if not lists and (plan.get("runs") or plan.get("include")):
-        rows = []
-    rows += [_row(row) for row in plan.get("runs", [])]
-    for out in map(_row, plan.get("exclude", [])):
-        rows = [row for row in rows if not out.items() <= (_row(fixed) | row).items()]
-    rows += [_row(row) for row in plan.get("include", [])]
-    if not rows:
+    return {name: lists[name] for name in grid}, {name: lists[name] for name in zipped}
+
+
+def _any_word(name: str, word: str) -> Any:
+    """Read a word without knowing what it stands for: a number if it looks like one."""
+    try:
+        return Decimal(word)
+    except InvalidOperation:
+        return word
+
+
+def expand(
+    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _any_word
+) -> list[dict[str, str]]:
+    """The parameters of each run, in words; see `each_row`."""
+    return list(each_row(plan, value))
+
+
+def each_row(
+    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _any_word
+) -> Iterator[dict[str, str]]:
+    """Give the parameters of each run, in words, one run at a time.
+
+    Every combination of `grid` and the rows of `zip`, then `runs`; without those that have
+    all the values of an entry in `exclude`, where `value` says what a word given for a name
+    stands for; then `include`. `parameters` hold for all.
+
+    Raises:
+        SweepError: see `count`; nothing is left, or an entry of `exclude` matches no run.
+    """
+    count(plan)
+    grid, zipped = _lists(plan)
+    singles, added, excluded = (
+        [_row(row) for row in plan.get(part, [])] for part in ("runs", "include", "exclude")
+    )
+    rows = iter(singles)
+    if grid or zipped or not (singles or added):
+        together = zip(*zipped.values(), strict=True) if zipped else [()]
+        products = itertools.product(*grid.values(), together)
+        names = [*grid, *zipped]
+        rows = itertools.chain(
+            (dict(zip(names, [*one, *more], strict=True)) for *one, more in products), singles
+        )
+    fixed = _row(plan.get("parameters", {}))
+    out = [{name: value(name, word) for name, word in row.items()} for row in excluded]
+    matched, left = [False] * len(out), False
+    for row in rows:
+        whole = fixed | row
+        matches = [
+            all(name in whole and value(name, whole[name]) == v for name, v in entry.items())
+            for entry in out
+        ]
+        matched = [old or new for old, new in zip(matched, matches, strict=True)]
+        if not any(matches):
+            left = True
+            yield _in_order(row, fixed)
+    for entry, found in zip(excluded, matched, strict=True):
+        if not found:
+            raise SweepError(
+                _no_match(entry, {*fixed, *grid, *zipped, *itertools.chain(*singles)})
+            )
+    for row in added:
+        left = True
+        yield _in_order(row, fixed)
+    if not left:
         raise SweepError("no run is left: everything is excluded")
-    return [row | {n: w for n, w in _row(fixed).items() if n not in row} for row in rows]
+
+
+def _in_order(row: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:
+    """Return what `row` gives, then what holds for all."""
+    return row | {name: word for name, word in fixed.items() if name not in row}
+
+
+def _no_match(entry: dict[str, str], names: set[str]) -> str:
+    """Say that an entry of `exclude` matches no run, and why."""
+    said = f"exclude: {{{', '.join(f'{name}: {word}' for name, word in entry.items())}}}"
+    for name in entry:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"they have {', '.join(sorted(names))}"
+            )
+            return f"{said} matches no run, as none is given {name!r}; {hint}"
+    return f"{said} matches no run; correct its values, or leave it out"
 
 
 def _words(name: str, values: Any) -> list[str]:
@@ -107,7 +232,7 @@ def _word(value: Any) -> str:
     return "None" if value in ("null", "~") else str(value)
 
 
-def planned(notebook, rows: list[dict[str, str]]) -> list[Run]:
+def planned(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
     """The runs of `notebook` with the parameters of `rows`, each checked, none of them twice.
 
     Raises:
@@ -116,18 +241,21 @@ def planned(notebook, rows: list[dict[str, str]]) -> list[Run]:
     """
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    runs, seen = [], set()
+    begun = hashlib.sha256(f"[{json.dumps(sources)}, ".encode())  # the same in all keys
+    read, runs, seen = reader(notebook), [], set()
     for row in rows:
         try:
-            values = read_values(notebook, row)
+            values = read(row)
         except ParameterError as error:
             raise ParameterError(f"{error} (nothing was run)") from error
         whole = json.dumps(defaults | values, sort_keys=True, default=repr)
-        if whole in seen:
+        hashed = begun.copy()
+        hashed.update(f"{json.dumps(whole)}]".encode())
+        key = hashed.hexdigest()
+        if key in seen:
             said = name_of(values) or "the run with all defaults"
             raise SweepError(f"{said} is there twice; take one of them out (nothing was run)")
-        seen.add(whole)
-        key = hashlib.sha256(json.dumps([sources, whole]).encode()).hexdigest()
+        seen.add(key)
         runs.append(Run(_folder_name(values), values, key))
     return runs
 
@@ -143,4 +271,4 @@ def _folder_name(values: Mapping[str, Any]) -> str:
 def name_of(values: Mapping[str, Any]) -> str:
     """A file name that says the parameters."""
     said = ",".join(f"{key}={value}" for key, value in values.items())
-    return re.sub(r"[^-\w.=,+]", "_", said)[:120]
+    return cut(re.sub(r"[^-\w.=,+]", "_", said), 120)

@@ -1,5 +1,6 @@
 """One run: a notebook, its parameters, and the executed notebook that comes of it."""
 
+import contextlib
 import importlib.metadata
 import itertools
 import logging
@@ -17,8 +18,9 @@ from typing import Any
 import nbformat
 
 from mnist_nb import data
+from mnist_nb.endings import undisturbed
 from mnist_nb.errors import Problem
-from mnist_nb.files import write_whole
+from mnist_nb.files import cut, write_whole
 from mnist_nb.runs.parameters import read_values
 from mnist_nb.runs.plans import name_of
 from mnist_nb.runs.records import read_record
@@ -54,7 +56,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     """
     content = read_notebook(notebook)
     values = read_values(content, given)
-    name = ".".join(filter(None, [notebook.stem, name_of(values)]))
+    name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as room:  # ask before the work, not after it
@@ -67,17 +69,20 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     try:
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
-        kept = _keep_so_far(unfinished, folder, f"{name}.failed")
+        with undisturbed():
+            kept = _keep_so_far(unfinished, folder, f"{name}.failed")
         raise RunError(f"{error}; {kept}") from error
     except KeyboardInterrupt:
-        kept = _keep_so_far(unfinished, folder, f"{name}.interrupted")
+        with undisturbed():
+            kept = _keep_so_far(unfinished, folder, f"{name}.interrupted")
         raise KeyboardInterrupt(f"the run was interrupted; {kept}") from None
-    try:
-        note_machine(unfinished, time.monotonic() - started)
-    except Exception as error:  # the run is done, and what it shows is true
-        reason = " ".join(str(error).split())
-        log.warning("the machine could not be noted in the executed notebook (%s)", reason)
-    return _keep(unfinished, folder, name)
+    with undisturbed():
+        try:
+            note_machine(unfinished, time.monotonic() - started)
+        except Exception as error:  # the run is done, and what it shows is true
+            reason = " ".join(str(error).split())
+            log.warning("the machine could not be noted in the executed notebook (%s)", reason)
+        return _keep(unfinished, folder, name)
 
 
 def no_place(folder: Path | str, error: OSError, but: str = "") -> RunError:
@@ -122,6 +127,8 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
     """Move the result to the first name in `folder` that is not taken."""
+    with contextlib.suppress(OSError):  # which is said below
+        folder.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
     for number in itertools.count(1):
         path = folder / (f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb")
         try:

@@ -1,39 +1,39 @@
 """Many runs at once: each one papermill run, on Dask's workers, here or on a cluster."""
 
-import asyncio
 import contextlib
-import json
+import functools
+import hashlib
+import itertools
 import os
-import shutil
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
 from filelock import FileLock, Timeout
-from jupyter_core.utils import ensure_event_loop
 from tqdm import tqdm
 
-from mnist_nb.files import write_whole
-from mnist_nb.runs.parameters import declared_parameters
-from mnist_nb.runs.plans import Run, SweepError, expand, planned
-from mnist_nb.runs.run import RunError, execute, no_place, note_machine, read_notebook
-from mnist_nb.tools import kernels
+from mnist_nb.files import cut
+from mnist_nb.runs.cluster import check_workers, cluster, cores
+from mnist_nb.runs.parameters import declared_parameters, word_reader
+from mnist_nb.runs.plans import Run, SweepError, count, each_row, planned
+from mnist_nb.runs.progress import Progress, duration
+from mnist_nb.runs.run import no_place, read_notebook
+from mnist_nb.runs.work import (
+    Outcome,
+    do_run,
+    is_address,
+    no_room,
+    place_of,
+    reason,
+    seconds_taken,
+)
 
-ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
+WAIT_FOR_WORKERS = 300  # seconds, with a cluster that has none
+SEEN_WITHIN = 30  # seconds until a shared folder shows here what was written elsewhere
 PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
-
-
-class Outcome(NamedTuple):
-    """How a run ended: "finished", "failed" or "interrupted", after how long, and why."""
-
-    state: str
-    seconds: float
-    why: str = ""
 
 
 class Sweep(NamedTuple):
@@ -51,45 +51,28 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
     """The sweep that `plan` (see `expand`) makes of the notebook at `path`; nothing is run.
 
     Raises:
-        RunError: there is no notebook that can be read.
-        SweepError, ParameterError: see `expand` and `planned`.
+        RunError: there is no notebook that can be read, or nothing can be written at an address.
+        SweepError, ParameterError: see `each_row` and `planned`.
     """
     notebook = read_notebook(path)
-    runs = planned(notebook, expand(plan))
-    known = [seconds_taken(place_of(folder, run, path.stem), run.key) for run in runs]
+    rows = _shown(each_row(plan, word_reader(notebook)), count(plan), "checked")
+    runs = planned(notebook, rows)
+    if is_address(folder) and (why := no_room(folder, 0)):
+        raise SweepError(f"{why}; correct it, or choose another folder with -o")
+    stem = cut(path.stem, 200)
+    known = [
+        seconds_taken(place_of(folder, run, stem), run.key)
+        for run in _shown(runs, len(runs), "looked for")
+    ]
     left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     seconds = estimate(left, [s for s in known if s], defaults)
-    return Sweep(notebook, path.stem, folder, runs, left, seconds)
+    return Sweep(notebook, stem, folder, runs, left, seconds)
 
 
-def place_of(folder: str, run: Run, stem: str) -> str:
-    """Where the executed notebook of `run` goes: a path, or an address papermill can write."""
-    return "/".join([folder.rstrip("/"), run.name, f"{stem}.ipynb"])
-
-
-def _is_address(place: str) -> bool:
-    return "://" in place
-
-
-def seconds_taken(place: str, key: str) -> float | None:
-    """How long the run took whose notebook is at `place`; None unless it is the run of `key`."""
-    try:
-        if _is_address(place):
-            from papermill.iorw import papermill_io
-
-            text = papermill_io.read(place)
-        else:
-            text = Path(place).read_text(encoding="utf-8")
-        noted = json.loads(text)["metadata"]["mnist_nb"]
-        return noted["wall_time_s"] if noted["sweep_key"] == key else None
-    except Exception:  # not there, not whole, not ours: each place has errors of its own
-        return None
-
-
-def cores() -> int:
-    """How many processes can compute side by side here."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def _shown(things: Iterable, number: int, what: str) -> Iterable:
+    """Give `things`, with a bar on a terminal if they take more than two seconds."""
+    return tqdm(things, what, number, leave=False, disable=None, delay=2)
 
 
 def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | None:
@@ -106,93 +89,6 @@ def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | Non
     return total / cores()
 
 
-def do_run(text: str, stem: str, run: Run, place: str, cwd: str) -> Outcome:
-    """Execute one run on this worker; what it leaves stands at `place`, whole or not at all.
-
-    A notebook that fails is kept beside, as `….failed.ipynb`.
-    """
-    if (seconds := seconds_taken(place, run.key)) is not None:
-        return Outcome("finished", seconds)  # by a worker that was lost before it could say so
-    failed = place.removesuffix(".ipynb") + ".failed.ipynb"
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="mnist-nb-") as folder:
-        notebook, unfinished = Path(folder, "in.ipynb"), Path(folder, f"{stem}.ipynb")
-        notebook.write_text(text, encoding="utf-8")
-        more = {"cwd": cwd} if os.path.isdir(cwd) else {}
-        kernels.use(json.loads(text))
-        try:
-            # Jupyter would leave the loop it makes here to the garbage collector, which shows a
-            # traceback where it comes to the loop's own sockets first.
-            with asyncio.Runner(loop_factory=ensure_event_loop):
-                execute(notebook, unfinished, run.values, quiet=True, **more)
-        except RunError as error:
-            seconds = time.monotonic() - started
-            if "failed: KeyboardInterrupt" in str(error):
-                return Outcome("interrupted", seconds, str(error))
-            if unfinished.is_file():
-                _put(unfinished, failed)
-            return Outcome("failed", seconds, f"{error}; the notebook so far is {failed}")
-        seconds = time.monotonic() - started
-        note_machine(unfinished, seconds, sweep_key=run.key)
-        _put(unfinished, place)
-    if not _is_address(failed):
-        Path(failed).unlink(missing_ok=True)
-    return Outcome("finished", seconds)
-
-
-def _put(notebook: Path, place: str) -> None:
-    """The file at `notebook` to its place."""
-    if _is_address(place):
-        from papermill.iorw import papermill_io
-
-        papermill_io.write(notebook.read_text(encoding="utf-8"), place)
-    else:
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(place), notebook.read_bytes())
-
-
-@contextlib.contextmanager
-def cluster(scheduler: str | None, runs: int = 1) -> Iterator:
-    """A Dask client of the cluster at the address, or of one made here for that many runs.
-
-    The one made here has at most a process per core, listens on loopback, and speaks only
-    with who has its own fresh keys.
-
-    Raises:
-        SweepError: nothing answers at the address.
-    """
-    import dask
-    from distributed import Client, LocalCluster, Security
-
-    if scheduler:
-        # In two steps, so that we can close one that fails to start. The garbage collector would
-        # close it too, but if that happens while another one starts, both wait forever.
-        client = Client.__new__(Client)
-        try:
-            client.__init__(scheduler, timeout="10s")
-        except (OSError, ValueError, TypeError, ImportError) as error:
-            client.close()
-            raise SweepError(f"no Dask scheduler answers at {scheduler} ({error})") from error
-        with client:
-            yield client
-        return
-    scratch = tempfile.mkdtemp(prefix="mnist-nb-dask-")
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is ours, not the workers'
-    try:
-        with dask.config.set({key: [] for key in ROUTES}):  # no page that anyone could open
-            local = LocalCluster(
-                n_workers=min(cores(), runs), threads_per_worker=1, memory_limit=0,
-                host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=scratch,
-                silence_logs="CRITICAL", security=Security.temporary(),
-            )  # fmt: skip
-        signal.signal(signal.SIGINT, before)
-        with local, Client(local) as client:
-            yield client
-    finally:
-        signal.signal(signal.SIGINT, before)
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def carry_out(
     sweep: Sweep, scheduler: str | None = None, quiet: bool = False
 ) -> Iterator[tuple[str, Outcome]]:
@@ -202,104 +98,164 @@ def carry_out(
     is done again by another one. Unless `quiet`, progress is shown.
 
     Raises:
-        SweepError: no cluster, or another sweep is at work in the folder.
+        SweepError: no cluster, one that is lost or has no workers, or none that can write into
+            the folder, or another sweep is at work there.
         RunError: the folder cannot be written.
         KeyboardInterrupt: in one sentence, how many are done and how to go on.
     """
     with contextlib.ExitStack() as stack:
-        if not _is_address(sweep.folder):
+        mark = ""
+        if not is_address(sweep.folder):
             sweep = sweep._replace(folder=os.path.abspath(sweep.folder))
             try:
                 os.makedirs(sweep.folder, exist_ok=True)
                 stack.enter_context(FileLock(Path(sweep.folder, ".sweep.lock"), timeout=0))
+                marked = tempfile.NamedTemporaryFile(prefix=".sweep-", dir=sweep.folder)  # noqa: SIM115
+                mark = stack.enter_context(marked).name
             except Timeout as error:
                 said = f"another sweep is at work in {sweep.folder}; wait for it"
                 raise SweepError(said) from error
             except OSError as error:
                 raise no_place(sweep.folder, error) from error
+        room = None
+        if not scheduler:
+            temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
+            room = stack.enter_context(temporary)
         client = stack.enter_context(cluster(scheduler, len(sweep.left)))
-        ended = 0
+        if scheduler:
+            check_workers(client, sweep.folder, mark)
+        progress = Progress(len(sweep.left), quiet)
         try:
-            for outcome in _outcomes(client, sweep, quiet):
-                ended += 1
-                yield outcome
+            yield from _outcomes(client, sweep, (room, mark), progress)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"interrupted; {ended} of {len(sweep.left)} runs had ended, and what is "
-                "finished is kept: the same command goes on with the rest"
-            ) from None
+            raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
 
 
-def _outcomes(client, sweep: Sweep, quiet: bool) -> Iterator[tuple[str, Outcome]]:
-    """(name, outcome) of each run, as it ends."""
+def _outcomes(
+    client, sweep: Sweep, more: tuple, progress: Progress
+) -> Iterator[tuple[str, Outcome]]:
+    """Give (name, outcome) of each run, as it ends; `more` is what `do_run` takes last."""
     from distributed import wait
 
-    bare = nbformat.from_dict(sweep.notebook)
+    submit = functools.partial(_submit, client, sweep, _bare(sweep.notebook), os.getcwd(), *more)
+    waiting, unseen, futures = iter(sweep.left), [], {}
+    have_patience = _patience(client, progress)
+    try:
+        while True:
+            with _scheduler_lives(client, progress):
+                threads = sum(client.nthreads().values())
+                # a few for each worker: each one takes a copy of the notebook to the scheduler
+                room = max(0, max(100, 4 * threads) - len(futures))
+                futures |= {submit(run): run for run in itertools.islice(waiting, room)}
+                if not futures:
+                    break
+                with contextlib.suppress(TimeoutError):
+                    wait(list(futures), timeout=1, return_when="FIRST_COMPLETED")
+                ended = {future: _outcome(future) for future in futures if future.done()}
+            for future, outcome in ended.items():
+                run = futures.pop(future)
+                if outcome.state == "finished" and not _is_here(sweep, run):
+                    unseen.append((run, outcome))
+                    continue
+                progress.ended(run.name, outcome)
+                yield run.name, outcome
+            progress.running(min(threads, len(futures)))
+            have_patience(threads)
+        for run, outcome in _looked_for(sweep, unseen):
+            progress.ended(run.name, outcome)
+            yield run.name, outcome
+    finally:
+        progress.close()
+        with contextlib.suppress(Exception):  # of Dask, with a scheduler that is gone
+            client.cancel(list(futures))
+
+
+def _bare(notebook) -> str:
+    """Return the text of `notebook` without its outputs."""
+    bare = nbformat.from_dict(notebook)
     for cell in bare.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    text = nbformat.writes(bare)
-    futures = {
-        client.submit(do_run, text, sweep.stem, run, place_of(sweep.folder, run, sweep.stem),
-                      os.getcwd(), key=f"mnist-nb-{run.name}-{run.key}", pure=False): run
-        for run in sweep.left
-    }  # fmt: skip
-    left, progress = set(futures), Progress(len(futures), quiet)
-    try:
-        while left:
-            with contextlib.suppress(TimeoutError):
-                wait(list(left), timeout=1, return_when="FIRST_COMPLETED")
-            for future in [future for future in left if future.done()]:
-                left.remove(future)
-                name, outcome = futures[future].name, _outcome(future)
-                progress.ended(name, outcome)
-                yield name, outcome
-            if not progress.bar.disable:
-                progress.running(min(sum(client.nthreads().values()), len(left)))
-    finally:
-        progress.close()
-        client.cancel(list(left))
+    return nbformat.writes(bare)
+
+
+def _submit(client, sweep: Sweep, text: str, cwd: str, room: str | None, mark: str, run: Run):
+    """Return the future of one run, known by what it computes and where that goes."""
+    place = place_of(sweep.folder, run, sweep.stem)
+    key = f"mnist-nb-{run.name}-{run.key}-{hashlib.sha256(place.encode()).hexdigest()}"
+    return client.submit(
+        do_run, text, sweep.stem, run, place, cwd, room, mark, key=key, pure=False
+    )  # fmt: skip
 
 
 def _outcome(future) -> Outcome:
+    from distributed.client import FutureCancelledError
+
     try:
         return future.result()
-    except Exception as error:  # of Dask, or of the place where results go
-        return Outcome("failed", 0, " ".join(f"{type(error).__name__}: {error}".split()))
+    except FutureCancelledError:
+        raise
+    except Exception as error:  # of Dask, or of a disk for temporary files
+        return Outcome("failed", 0, reason(error))
 
 
-class Progress:
-    """How far a sweep is: a bar on a terminal, a line per run elsewhere, nothing if `quiet`."""
+@contextlib.contextmanager
+def _scheduler_lives(client, progress: Progress) -> Iterator[None]:
+    """Raise a SweepError if what is inside fails because the scheduler is gone."""
+    from distributed.client import FutureCancelledError, FuturesCancelledError
 
-    def __init__(self, total: int, quiet: bool = False):
-        self.bar = tqdm(total=total, desc="runs", disable=True if quiet else None)
-        self.lines = self.bar.disable and not quiet
-        self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
-
-    def ended(self, name: str, outcome: Outcome) -> None:
-        """Count a run."""
-        self.done += 1
-        self.failed += outcome.state != "finished"
-        self.bar.update()
-        if outcome.why and (self.lines or not self.bar.disable):
-            tqdm.write(f"{name}: {outcome.why}", file=sys.stderr)
-        if self.lines:
-            left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-            print(f"{self.done}/{self.total} {name}: {outcome.state}, {outcome.seconds:.1f} s; "
-                  f"{self.failed} failed, {duration(left)} left", flush=True)  # fmt: skip
-
-    def running(self, number: int) -> None:
-        """Show how many runs are at work now."""
-        self.bar.set_postfix(running=number, failed=self.failed)
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self.bar.close()
+    try:
+        yield
+        lost = None
+    except (FutureCancelledError, FuturesCancelledError) as error:  # we cancel none before the end
+        lost = error
+    except Exception as error:  # of Dask: it has many
+        lost = error
+        if client.status == "running":
+            raise
+    if lost or client.status != "running":
+        raise SweepError(f"Dask's scheduler is gone; {progress.so_far()}") from lost
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words: 40 s, 12 min, 3 h."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+def _patience(client, progress: Progress) -> Callable[[int], None]:
+    """Return what is called again and again with a cluster's threads, and bears none a while."""
+    hired, said = time.monotonic(), False
+
+    def check(threads: int) -> None:
+        nonlocal hired, said
+        if threads:
+            hired, said = time.monotonic(), False
+            return
+        alone = time.monotonic() - hired
+        start_one = f"start one with `dask worker {client.scheduler.address}`"
+        if alone > WAIT_FOR_WORKERS:
+            raise SweepError(f"the cluster has no worker; {start_one}; {progress.so_far()}")
+        if alone > 2 and not said:
+            said = True
+            left = duration(WAIT_FOR_WORKERS)
+            progress.say(
+                f"the cluster has no worker; waiting for one, {left} at most: {start_one}"
+            )
+
+    return check
+
+
+def _looked_for(sweep: Sweep, unseen: list[tuple[Run, Outcome]]) -> Iterator[tuple[Run, Outcome]]:
+    """Give the runs that are stored and not seen yet, with "not here" if that stays so a while."""
+    deadline = time.monotonic() + SEEN_WITHIN
+    for run, outcome in unseen:
+        while not (seen := _is_here(sweep, run)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if not seen:
+            why = (
+                "a worker stored it where this machine does not see it; give -o a folder that "
+                "all share, or an address like s3://..."
+            )
+            outcome = Outcome("not here", outcome.seconds, why)
+        yield run, outcome
+
+
+def _is_here(sweep: Sweep, run: Run) -> bool:
+    """Is what a worker says that it stored to be seen from this machine?"""
+    place = place_of(sweep.folder, run, sweep.stem)
+    return is_address(place) or seconds_taken(place, run.key) is not None

@@ -1,0 +1,209 @@
+"""Plans of sweeps: read as they are meant, counted before they are made, or refused."""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+from conftest import WALKTHROUGH, small_notebook
+
+from mnist_nb.cli import main
+from mnist_nb.errors import ParameterError
+from mnist_nb.runs.parameters import declared_parameters, read_values, word_reader
+from mnist_nb.runs.plans import MOST, SweepError, count, expand, planned, read_plan, values_of
+from mnist_nb.runs.run import read_notebook
+from mnist_nb.runs.sweep import prepare
+
+NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """Run a command that must be refused; the one sentence that says why."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, **options):
+        done = CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
+        assert done.exit_code not in (0, None) and isinstance(done.exception, SystemExit), done
+        assert done.stderr.count("Error: ") == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert not list(tmp_path.rglob("*.ipynb")), "nothing was run"
+        return done.stderr
+
+    return run
+
+
+# --- magics in the cell of parameters
+
+MAGICS = {
+    "a line magic": ("%matplotlib inline\nlr: float = 0.1", 0.1),
+    "a question": ("lr = 0.1\nlr?", 0.1),
+    "a command": ("!echo lr = 0.5\nlr = 0.1", 0.1),
+    "a timed cell": ("%%time\nlr = 0.1", 0.1),
+    "a timed cell below a blank line": ("\n%%time\nlr = 0.1", 0.1),
+    "a magic that is assigned": ("%env\nwhere = %pwd\nlr = 0.1", 0.1),
+}
+
+
+@pytest.mark.parametrize("cell", MAGICS)
+def test_magics_in_the_cell_of_parameters_hide_none_of_them(tmp_path, cell):
+    source, default = MAGICS[cell]
+    path = small_notebook(tmp_path / "n.ipynb", "print(lr)", parameters=source)
+    notebook = read_notebook(path)
+    assert declared_parameters(notebook)["lr"].default == default
+    assert read_values(notebook, {"lr": "0.5"}) == {"lr": 0.5} and read_values(notebook, {}) == {}
+
+
+def test_a_notebook_with_magics_in_its_cell_of_parameters_runs_with_others(command, tmp_path):
+    magics = "%matplotlib inline\n!echo shown\nlr: float = 0.1\nlr?"
+    path = small_notebook(tmp_path / "n.ipynb", "print('lr is', lr)", parameters=magics)
+    done = command("run", path, "-p", "lr", "0.5")
+    assert done.returncode == 0 and "shown" in done.stdout, done.stderr
+    assert "lr is 0.5" in done.stdout
+
+
+def test_a_cell_of_parameters_that_is_no_python_is_one_sentence(tmp_path, refused):
+    path = small_notebook(tmp_path / "n.txt", "print(lr)", parameters="lr <- 0.1 else")
+    for arguments in (["run"], ["run", "-p", "lr", "1"], ["sweep"], ["sweep", "-g", "lr", "1,2"]):
+        assert "'parameters' is not Python" in refused(*arguments, path)
+
+
+# --- what is excluded
+
+
+def rows(**plan):
+    return expand(plan, word_reader(NOTEBOOK))
+
+
+def test_exclude_compares_values_and_not_the_words_for_them():
+    for word in ("0.1", "0.10", "1e-1", " 0.1"):
+        for value in (word_reader(NOTEBOOK), None):
+            plan = {"grid": {"lr": ["1e-1", "0.5"]}, "exclude": [{"lr": word}]}
+            assert expand(plan, *[value] * bool(value)) == [{"lr": "0.5"}]
+    grid = {"shuffle": ["True", "False"], "seed": "0:2"}
+    assert rows(grid=grid, exclude=[{"shuffle": "true", "seed": "01"}]) == [
+        {"shuffle": "True", "seed": "0"},
+        {"shuffle": "False", "seed": "0"},
+        {"shuffle": "False", "seed": "1"},
+    ]
+    kept = rows(runs=[{"data_dir": "01"}, {"data_dir": "1"}], exclude=[{"data_dir": "1"}])
+    assert kept == [{"data_dir": "01"}], "what is a text is compared as a text"
+
+
+@pytest.mark.parametrize(
+    ("exclude", "says"),
+    [
+        ([{"lrr": "0.1"}], "none is given 'lrr'; did you mean 'lr'?"),
+        ([{"epochs": "5"}], "none is given 'epochs'; they have lr, seed"),
+        ([{"lr": "0.11"}], "exclude: {lr: 0.11} matches no run"),
+        ([{"lr": "0.1"}, {"lr": "0.1", "seed": "2"}], "exclude: {lr: 0.1, seed: 2} matches no"),
+        ([{"lr": "fast"}], "lr is 'fast'; it takes a number"),
+        ({"lr": "0.1"}, "exclude takes a list of lines like `- {lr: 0.1}`, not"),
+    ],
+    ids=str,
+)
+def test_what_excludes_nothing_is_refused_in_a_sentence(exclude, says, tmp_path):
+    plan = {"grid": {"lr": ["0.1", "0.5"], "seed": "0:2"}, "exclude": exclude}
+    with pytest.raises((SweepError, ParameterError)) as caught:
+        prepare(WALKTHROUGH, plan, str(tmp_path))
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_entries_that_exclude_the_same_run_all_count():
+    exclude = [{"lr": "0.1"}, {"lr": "0.1", "seed": "1"}, {"seed": "1"}]
+    grid = {"lr": ["0.1", "0.5"], "seed": "0:2"}
+    assert rows(grid=grid, exclude=exclude) == [{"lr": "0.5", "seed": "0"}]
+
+
+# --- given once
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("grid: {lr: [0.1]}\ngrid: {seed: [1]}", "'grid' is given twice (line 2)"),
+        ("grid:\n  lr: [0.1]\n  seed: [1]\n  lr: [1]", "'lr' is given twice (line 4)"),
+        ("runs:\n- {lr: 0.1, seed: 1, lr: 1}", "'lr' is given twice (line 2)"),
+        ("grid: {lr: [1], lr: [1]}", "'lr' is given twice (line 1)"),
+        ("exclude: {lr: 0.1}", "exclude takes a list of lines like `- {lr: 0.1}`, not"),
+        ("runs: {lr: 0.1}", "runs takes a list"),
+        ("grid: {[a]: 1}", "cannot be read"),
+        ("[" * 3000, "cannot be read"),
+    ],
+    ids=range(8),
+)
+def test_a_file_that_contradicts_itself_is_refused_in_a_sentence(tmp_path, text, says):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(SweepError) as caught:
+        read_plan(tmp_path / "plan.yaml")
+    assert says in str(caught.value) and "plan.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["run -p", "sweep -p", "sweep -g"])
+def test_a_parameter_given_twice_is_refused(refused, command):
+    what, how = command.split()
+    for second in ("0.2", "0.1"):
+        assert "'lr' is given twice" in refused(what, how, "lr", "0.1", how, "lr", second)
+
+
+# --- large ones
+
+
+def test_plans_are_counted_without_making_their_runs():
+    grid = {"seed": "0:1000", "lr": "1:1001"}
+    assert count({"grid": grid}) == MOST
+    assert count({"grid": {"seed": "3:0:-1"}, "zip": {"lr": "1,2", "hidden": "3,4"}}) == 6
+    assert count({"runs": [{}, {}], "include": [{}]}) == 3 and count({}) == 1
+    assert count({"runs": [{}], "grid": {"lr": ["1"]}, "exclude": [{"lr": "1"}]}) == 2
+    for more in (
+        {"dropout": "0,0.1"},
+        {"seed": "0:1000000000"},
+        {"seed": f"{-(10**17)}:{10**17}"},
+    ):
+        with pytest.raises(SweepError, match="one sweep takes at most 1,000,000"):
+            count({"grid": grid | more})
+    assert values_of("0:" + "9" * 5000) == ["0:" + "9" * 5000], "no number that anyone has"
+
+
+LITTLE = """
+import resource, sys
+import mnist_nb.runs.sweep, click.testing, nbformat.v4, IPython.core.inputtransformer2
+unit = 1 if sys.platform == "darwin" else 1024
+limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 150_000_000
+from mnist_nb.cli import main
+for arguments in {commands!r}:
+    done = click.testing.CliRunner().invoke(main, arguments)
+    print(done.output, done.exception)
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+assert used < limit, used
+"""
+
+
+def test_a_hundred_thousand_runs_are_counted_and_asked_about_and_take_little_memory(tmp_path):
+    small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x: int = 1")
+    hundred_thousand = ["sweep", "n.ipynb", "-g", "x", "0:100000"]
+    commands = [
+        hundred_thousand,
+        [*hundred_thousand, "-y", "-p", "y", "1"],
+        ["sweep", "n.ipynb", "-g", "x", "0:1000000000", "-y"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE.format(commands=commands)],
+        cwd=tmp_path, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.stdout.count("100,000 runs") >= 1 and "Aborted" in done.stdout
+    assert "1,000,000,000 runs" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
+    import ast
+
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source, *more: (parsed.append(1), parse(source))[1])
+    plan = {"grid": {"seed": "0:2"}}
+    few = len(planned(NOTEBOOK, expand(plan)))
+    once = len(parsed)
+    parsed.clear()
+    many = len(planned(NOTEBOOK, expand({"grid": {"seed": "0:300"}})))
+    assert (few, many) == (2, 300) and len(parsed) == once
