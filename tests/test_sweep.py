@@ -158,7 +158,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["n.ipynb", "-p", "unread", "1"], "no cell of this notebook reads it"),
         (["-f", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["-f", "odd.yaml"], "odd.yaml is no sweep: it takes the parts parameters, grid"),
-        (["-f", "mixed.yaml"], "runs takes a list of lines like `lr: 0.1`"),
+        (["-f", "mixed.yaml"], "runs takes a list of lines like `- {lr: 0.1}`"),
         (["n.ipynb", "-f", "same.yaml"], "the run with all defaults is there twice"),
         (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
         (["-g", "lr", "1", "--scheduler", "tcp://"], "no Dask scheduler answers"),
