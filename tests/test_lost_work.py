@@ -133,7 +133,7 @@ def test_a_missing_worker_is_said_and_a_scheduler_that_dies_is_one_sentence(fami
     assert "the cluster has no worker" in said and f"`dask worker tcp://{address}`" in said, said
     scheduler.kill()
     _, stderr = started.communicate()
-    assert started.returncode != 0 and "Traceback" not in stderr
+    assert started.returncode != 0 and "Traceback" not in stderr, stderr
     assert stderr.startswith("Error: Dask's scheduler is gone; 0 of 2 runs had ended"), stderr
     assert stderr.count("\n") == 1
 

@@ -211,7 +211,7 @@ def _scheduler_lives(client, progress: Progress) -> Iterator[None]:
         lost = error
     except Exception as error:  # of Dask: it has many
         lost = error
-        if client.status == "running":
+        if client.status == "running" and not isinstance(error, OSError):  # a connection cut off
             raise
     if lost or client.status != "running":
         raise SweepError(f"Dask's scheduler is gone; {progress.so_far()}") from lost

@@ -182,6 +182,8 @@ class Provisioner(LocalProvisioner):
                 os.mkdir(folder, 0o700)
                 manager.transport, manager.ip = "ipc", os.path.join(folder, "kernel")
                 manager.cache_ports = False
+                if launcher.isolate:  # in JupyterLab, others find it where such files always are
+                    manager.connection_file = os.path.join(folder, "kernel.json")
         return await super().pre_launch(**kwargs)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any):

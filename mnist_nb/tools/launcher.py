@@ -94,6 +94,7 @@ class Launcher:
         if os.getppid() != int(request["environment"]["JPY_PARENT_PID"]):
             os._exit(1)  # the launcher ended before this kernel could notice
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for key in list(self.selector.get_map().values()):
             if isinstance(key.fileobj, int):
                 os.close(key.fileobj)
