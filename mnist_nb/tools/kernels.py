@@ -32,9 +32,10 @@ from traitlets import default
 from mnist_nb.tools.settings import isolated
 
 NAME = "mnist-nb"  # of the provisioner, in pyproject.toml
-# What this project's notebooks import. pandas stays out: at its import it looks whether it is in
-# IPython, and shows tables in another way if not.
-MODULES = ("torch", "torchvision", "matplotlib.pyplot")
+# What this project's notebooks import.
+MODULES = (
+    "torch", "torchvision", "pandas", "matplotlib.pyplot", "matplotlib.backends.backend_agg",
+)  # fmt: skip
 SCRIPT = Path(__file__).with_name("launcher.py")
 LONGEST_SOCKET = 100  # bytes in a socket's path: Linux allows 107, macOS 103
 PATIENCE = 120  # seconds for the launcher's imports

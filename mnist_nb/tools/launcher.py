@@ -10,6 +10,7 @@ a line of JSON; the kernel's process id and, when it has ended, its exit code go
 client closes it, the kernel is killed; where the client ends, all of them are.
 """
 
+import builtins
 import contextlib
 import ctypes
 import gc
@@ -22,6 +23,7 @@ import shutil
 import signal
 import socket
 import sys
+from types import SimpleNamespace
 
 BASE = ("ipykernel.kernelapp", "ipykernel.ipkernel", "IPython.core.interactiveshell")
 PR_SET_PDEATHSIG = 1
@@ -35,10 +37,13 @@ def import_all(modules: list[str]) -> dict[str, str]:
     # read while ipykernel and Matplotlib are imported; a kernel's own environment says the same
     os.environ["JPY_PARENT_PID"] = str(os.getpid())
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    # pandas asks at its import whether it is in a kernel, and shows tables in another way if not
+    builtins.get_ipython = lambda: SimpleNamespace(kernel=None)
     before = dict(os.environ)
     for name in (*BASE, *modules):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
+    del builtins.get_ipython
     gc.collect()
     gc.freeze()  # so that a kernel's garbage collector does not copy every page
     return {name: value for name, value in os.environ.items() if before.get(name) != value}
