@@ -155,7 +155,7 @@ def test_a_disk_of_temporary_files_that_fills_up_is_one_sentence(disk, tmp_path)
     if not disk.mounted:
         pytest.skip("needs a disk that can be mounted")
     # it prints more than there was room for when the disk was full
-    source = FILL.format(str(disk.folder / "filler")) + "\nprint('x' * 500_000)"
+    source = FILL.format(str(disk.folder / "filler")) + "\nprint(('x' * 99 + '\\n') * 5_000)"
     committed(tmp_path / "n.ipynb", source)
     environment = os.environ | {"TMPDIR": str(disk.folder)}
     done = mnist_nb("run", "n.ipynb", cwd=tmp_path, env=environment)
