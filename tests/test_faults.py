@@ -376,6 +376,7 @@ def test_ctrl_c_ends_with_one_sentence_that_says_what_is_kept(project, command):
         assert shows(project.folder / "runs" / "n.interrupted.ipynb", "so far")
 
 
+@pytest.mark.whole
 def test_the_walkthrough_killed_half_way_leaves_nothing_wrong_and_runs_the_next_time(project):
     before = WALKTHROUGH.read_bytes()
     run = ("run", *words(SLICE | {"epochs": 200}))

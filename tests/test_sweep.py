@@ -432,7 +432,8 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "tls://127.0.0.1:9", "nowhere://", "tcp://"])
-def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address):
+def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address, monkeypatch):
+    monkeypatch.setattr("mnist_nb.runs.cluster.ANSWERS_WITHIN", 1)
     with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(address):
         pass
     clients = [it for it in gc.get_objects() if type(it) is distributed.Client]

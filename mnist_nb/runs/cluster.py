@@ -10,6 +10,7 @@ from mnist_nb.endings import later, leave_to_parent
 from mnist_nb.runs.plans import SweepError
 from mnist_nb.runs.work import no_room, reason
 
+ANSWERS_WITHIN = 10  # seconds that a scheduler has
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
 
 
@@ -37,7 +38,7 @@ def cluster(scheduler: str | None, runs: int = 1) -> Iterator:
         # close it too, but if that happens while another one starts, both wait forever.
         client = Client.__new__(Client)
         try:
-            client.__init__(scheduler, timeout="10s")
+            client.__init__(scheduler, timeout=ANSWERS_WITHIN)
         except (OSError, ValueError, TypeError, ImportError) as error:
             client.close()
             raise SweepError(f"no Dask scheduler answers at {scheduler} ({error})") from error
