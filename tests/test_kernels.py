@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -263,6 +264,37 @@ def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path, how):
         family.end()
 
 
+@needs_fork
+def test_a_request_that_cannot_be_met_harms_no_other_kernel():
+    with running() as kernel, open(os.devnull, "rb") as null:
+        launcher, mine, theirs = kernels._launcher, *socket.socketpair()
+        with mine, theirs:  # half a request
+            mine.sendall(b"{")
+            streams = [null.fileno()] * 3
+            socket.send_fds(launcher._client, [b"k"], [*streams, theirs.fileno()])
+        launcher._client.send(b"k")  # and one without anything
+        with running() as other:
+            assert other.is_forked
+            # it ends while the launcher is busy, and nobody asks for it any more
+            os.kill(launcher._process.pid, signal.SIGSTOP)
+            os.kill(other.pid, signal.SIGKILL)
+            other.manager.provisioner.process._life.close()
+            os.kill(launcher._process.pid, signal.SIGCONT)
+        with running() as other:
+            assert other.is_forked
+        assert kernel.manager.is_alive() and kernel.run("print(6 * 7)") == "42"
+
+
+@needs_fork
+def test_after_an_installation_the_next_kernel_has_what_is_new(monkeypatch):
+    with running() as before:
+        old = kernels._launcher._process
+        monkeypatch.setattr(kernels, "_installed", lambda: [0])
+        with running() as after:
+            assert after.is_forked and kernels._launcher._process.pid != old.pid
+            assert before.run("print(6 * 7)") == after.run("print(6 * 7)") == "42"
+
+
 # --- without a launcher
 
 
@@ -271,6 +303,16 @@ def test_a_kernel_for_another_environment_than_the_launchers_is_started_afresh()
         with running(env=os.environ | {name: "default"}) as kernel:
             assert kernel.is_forked == (forked and sys.platform == "linux")
             assert kernel.run(f"import os; print(os.environ['{name}'])") == "default"
+
+
+def test_a_relative_path_to_modules_counts_from_the_notebooks_folder(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text("x = 42")
+    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}{os.pathsep}own")
+    monkeypatch.setattr(kernels, "_launcher", kernels.Launcher(()))
+    with running(cwd=str(tmp_path)) as kernel:
+        assert kernel.run("import mine; print(mine.x)") == "42"
+    kernels._launcher.stop()
 
 
 def test_a_launcher_that_cannot_start_costs_nothing_but_time(monkeypatch):

@@ -44,7 +44,6 @@ def notebook(tmp_path, monkeypatch):
     """A notebook whose runs take no time here, and an empty folder for temporary files."""
     monkeypatch.setattr(WORK, "execute", fake_execute)
     monkeypatch.setattr(one_run, "execute", fake_execute)
-    monkeypatch.setattr("mnist_nb.tools.kernels.use", lambda *_: None)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path)

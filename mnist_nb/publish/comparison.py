@@ -257,7 +257,8 @@ def other_metadata(stored: list, new: list) -> str:
 
 def compare_more(item: IPyNbCell) -> None:
     """Give a cell of a notebook the comparison described above."""
-    if item.cell.execution_count is None and item.cell.source.strip():
+    wanted = item.options["check"] and not item.options["skip"]
+    if wanted and item.cell.execution_count is None and item.cell.source.strip():
 
         def never_executed() -> None:
             item.raise_cell_error("This cell was stored without being executed: `make refresh`")

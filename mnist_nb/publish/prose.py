@@ -25,7 +25,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _ANY = re.compile(r"(?<![A-Za-z_.\d])(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_NOT_READ = re.compile(r"\]\([^)\s]*\)|<[^>\s][^>]*>|https?://\S+")
+_NOT_READ = re.compile(r"\]\([^)\s]*\)|<[A-Za-z/!][^>\n]*>|https?://\S+")
 _THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}(?!\d))")
 
 

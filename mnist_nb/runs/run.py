@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import itertools
+import json
 import logging
 import os
 import platform
@@ -54,8 +55,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             notebook so far is kept, its path in the sentence).
         KeyboardInterrupt: the notebook so far is kept here too, and its path said.
     """
-    content = read_notebook(notebook)
-    values = read_values(content, given)
+    values = read_values(read_notebook(notebook), given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,6 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     except OSError as error:
         raise no_place(folder, error) from error
     started = time.monotonic()
-    kernels.use(content)
     try:
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
@@ -105,6 +104,10 @@ def read_notebook(notebook: Path):
 
 def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
     """Run `notebook` through papermill, with `more` of its arguments; RunError if it fails."""
+    try:
+        kernels.use(json.loads(notebook.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
     import papermill  # slow to import, so only when a run starts
 
     from mnist_nb.runs import engine

@@ -17,7 +17,6 @@ from mnist_nb.endings import asked_to_stop
 from mnist_nb.files import write_whole
 from mnist_nb.runs.plans import Run
 from mnist_nb.runs.run import RunError, execute, note_machine
-from mnist_nb.tools import kernels
 
 
 class Outcome(NamedTuple):
@@ -78,7 +77,6 @@ def do_run(
         notebook, unfinished = Path(folder, "in.ipynb"), Path(folder, f"{stem}.ipynb")
         notebook.write_text(text, encoding="utf-8")
         more = {"cwd": cwd} if os.path.isdir(cwd) else {}
-        kernels.use(json.loads(text))
         try:
             # Jupyter would leave the loop it makes here to the garbage collector, which shows a
             # traceback where it comes to the loop's own sockets first.

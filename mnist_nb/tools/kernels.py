@@ -17,10 +17,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +101,15 @@ class Launcher:
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._environment: dict[str, str] = {}
-        self._works = (
-            sys.platform == "linux"
-            and hasattr(os, "pidfd_open")
-            and os.environ.get("MNIST_NB_WARM") != "0"
-        )
+        self._outdated: list[tuple] = []  # launchers whose kernels may still run
+        self._works = sys.platform == "linux" and os.environ.get("MNIST_NB_WARM") != "0"
 
     def environment_for(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a kernel: that given, or one without people's settings."""
         if not self.isolate:
             return dict(environment)
         settings = Path(self.folder, "settings")
-        settings.mkdir(exist_ok=True)
+        settings.mkdir(parents=True, exist_ok=True)  # a cleaner of /tmp may have been there
         return isolated(environment, settings)
 
     def start(self, environment: Mapping[str, str]) -> None:
@@ -118,8 +117,12 @@ class Launcher:
         with self._lock:
             if self._process and self._process.poll() is not None:
                 self._process = None
+            if self._process and self._installed != _installed():
+                self._outdated.append((self._process, self._client))
+                self._process = None
             if self._process or not self._works:
                 return
+            self._installed = _installed()
             self._environment = _read_at_import(environment)
             self._client, theirs = socket.socketpair()
             with theirs, open(Path(self.folder, "launcher.log"), "ab") as log:
@@ -141,6 +144,7 @@ class Launcher:
             "arguments": arguments,
             "environment": environment | {"JPY_PARENT_PID": str(process.pid)},
             "cwd": cwd,
+            **_limits(),
         }
         life, theirs = socket.socketpair()
         kernel, deadline = ForkedKernel(life), time.monotonic() + PATIENCE
@@ -155,19 +159,24 @@ class Launcher:
         while kernel.poll() is None and kernel.pid is None and time.monotonic() < deadline:
             await asyncio.sleep(0.005)
         if kernel.pid is None:
-            process.kill()
-            self._works = False  # not worth another wait
+            life.close()
+            self._works = time.monotonic() < deadline  # not worth another wait
             return None
         return kernel
 
     def stop(self) -> None:
         """End the launcher and its kernels, and remove the folder."""
-        if self.owner == os.getpid():  # not in a fork of the process whose they are
-            if self._process:
-                self._process.kill()
-                self._process.wait()
-                self._client.close()
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.owner != os.getpid():  # in a fork of the process whose they are
+            return
+        running = [*self._outdated, *([(self._process, self._client)] if self._process else [])]
+        for process, client in running:
+            client.close()
+            try:
+                process.wait(timeout=2)  # it kills its kernels, and what these have started
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Provisioner(LocalProvisioner):
@@ -177,10 +186,11 @@ class Provisioner(LocalProvisioner):
         """Choose sockets in place of ports, wherever their paths are short enough."""
         manager, launcher = self.parent, _started()
         kwargs["env"] = launcher.environment_for(kwargs.get("env") or os.environ)
-        if manager and manager.transport == "tcp" and os.name != "nt":
+        python = "ipykernel_launcher" in self.kernel_spec.argv  # others may not know ipc
+        if manager and python and manager.transport == "tcp" and os.name != "nt":
             folder = os.path.join(launcher.folder, str(next(launcher.numbers)))
             if len(os.fsencode(folder)) + len("/kernel-12345") <= LONGEST_SOCKET:
-                os.mkdir(folder, 0o700)
+                os.makedirs(folder, 0o700, exist_ok=True)
                 manager.transport, manager.ip = "ipc", os.path.join(folder, "kernel")
                 manager.cache_ports = False
                 if launcher.isolate:  # in JupyterLab, others find it where such files always are
@@ -207,6 +217,8 @@ class Provisioner(LocalProvisioner):
             return None
         if "MATPLOTLIBRC" not in environment and os.path.exists(f"{cwd}/matplotlibrc"):
             return None  # Matplotlib looks for it in the working folder when it is imported
+        if not all(map(os.path.isabs, environment.get("PYTHONPATH", "/").split(os.pathsep))):
+            return None  # what is relative counts from the working folder
         with contextlib.ExitStack() as stack:
             null = stack.enter_context(open(os.devnull, "r+b"))
             try:
@@ -244,7 +256,10 @@ def use(notebook: Mapping | None = None, isolate: bool = True) -> None:
     that needs none of them. With `isolate`, people's own settings do not reach the kernels.
     """
     global _launcher
-    KernelProvisionerFactory.instance().default_provisioner_name = NAME
+    factory = KernelProvisionerFactory.instance()
+    place = EntryPoint(NAME, f"{__name__}:Provisioner", factory.GROUP_NAME)
+    factory.provisioners.setdefault(NAME, place)  # where this version was not installed again
+    factory.default_provisioner_name = NAME
     if _launcher is None or _launcher.owner != os.getpid():
         modules = MODULES if notebook is None or _needs_torch(notebook) else ()
         _launcher = Launcher(modules, isolate)
@@ -266,6 +281,22 @@ def _started() -> Launcher:
 def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that may change what a module does when it is imported."""
     return {name: v for name, v in environment.items() if not _HARMLESS.fullmatch(name)}
+
+
+def _installed() -> list[int]:
+    """Return what changes when a package is installed, so that its new version is imported."""
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return [os.stat(folder).st_mtime_ns for folder in sorted(folders)]
+
+
+def _limits() -> dict[str, Any]:
+    """Return this process's limits and umask, which a kernel has from who starts it."""
+    import resource  # not on Windows
+
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in names}
+    umask = re.search(r"^Umask:\s*(\d+)$", Path("/proc/self/status").read_text(), re.M)
+    return {"limits": limits, "umask": int(umask[1], 8)}
 
 
 def _number(stream: Any, default: int, null) -> int:

@@ -5,9 +5,10 @@ import. Linux only. A forked kernel is what a fresh one is: its own session, env
 folder, standard streams, signals and random state.
 
 For each kernel the client sends one byte with four file descriptors: the kernel's standard
-streams, and a socket. Through that socket come the arguments, the environment and the folder, as
-a line of JSON; the kernel's process id and, when it has ended, its exit code go back. Where the
-client closes it, the kernel is killed; where the client ends, all of them are.
+streams, and a socket. Through that socket come the arguments, the environment, the folder and the
+limits, as a line of JSON; the kernel's process id and, when it has ended, its exit code go back.
+Where the client closes it, the kernel is killed; where the client ends, all of them are. A request
+that cannot be met is closed without an answer, and the other kernels go on.
 """
 
 import builtins
@@ -18,6 +19,7 @@ import importlib
 import importlib.util
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -29,10 +31,10 @@ BASE = ("ipykernel.kernelapp", "ipykernel.ipkernel", "IPython.core.interactivesh
 PR_SET_PDEATHSIG = 1
 
 
-def import_all(modules: list[str]) -> dict[str, str]:
+def import_all(modules: list[str], client: socket.socket) -> dict[str, str]:
     """Import what each kernel will need; return the variables that the modules set.
 
-    A module that is not installed is left to the kernel.
+    A module that is not installed is left to the kernel. Ends the process once the client has.
     """
     # read while ipykernel and Matplotlib are imported; a kernel's own environment says the same
     os.environ["JPY_PARENT_PID"] = str(os.getpid())
@@ -43,6 +45,9 @@ def import_all(modules: list[str]) -> dict[str, str]:
     for name in (*BASE, *modules):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
+        with contextlib.suppress(BlockingIOError):
+            if not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                break
     del builtins.get_ipython
     gc.collect()
     gc.freeze()  # so that a kernel's garbage collector does not copy every page
@@ -57,77 +62,87 @@ class Launcher:
         self.pids: dict[socket.socket, int] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(client, selectors.EVENT_READ)
+        self.woken, self.waker = socket.socketpair()  # a byte each time that a kernel has ended
+        self.waker.setblocking(False)
+        self.selector.register(self.woken, selectors.EVENT_READ)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
 
     def serve(self) -> dict | None:
         """Fork a kernel for each request: its request in the kernel, None once the client ends."""
         while True:
             for key, _ in self.selector.select():
-                if key.fileobj is self.client:
-                    message, streams, *_ = socket.recv_fds(self.client, 1, 4)
-                    if not message:
-                        return None
-                    if (request := self.fork(streams)) is not None:
-                        return request
-                elif key.data is None:  # the client of one kernel is gone
-                    self.forget(key.fileobj)
-                else:
-                    self.ended(key.fileobj, key.data)
+                if key.fileobj is self.woken:
+                    self.woken.recv(1000)
+                    self.reap()
+                elif key.fileobj is self.client:
+                    streams = []
+                    try:
+                        message, streams, *_ = socket.recv_fds(self.client, 1, 4)
+                        if not message:
+                            return None
+                        if (request := self.fork(streams)) is not None:
+                            return request
+                    except (OSError, ValueError) as error:  # too many files, or processes
+                        print(f"no kernel: {error}", file=sys.stderr, flush=True)
+                    for stream in streams:
+                        with contextlib.suppress(OSError):
+                            os.close(stream)
+                elif key.fileobj in self.pids:  # the client of one kernel is gone
+                    self.selector.unregister(key.fileobj)
+                    self.kill(self.pids[key.fileobj])
 
     def fork(self, streams: list[int]) -> dict | None:
-        """Start one kernel; return its request there, None here."""
+        """Start one kernel; return its request there, None here.
+
+        Raises:
+            OSError, ValueError: that is not possible; its client sees its socket closed.
+        """
         *streams, number = streams
-        kernel = socket.socket(fileno=number)
-        with kernel.makefile("r", encoding="utf-8") as lines:
-            line = lines.readline()
-        if not line.endswith("\n"):  # the client ended while it was asking
-            kernel.close()
-        elif (pid := os.fork()) == 0:
-            return self.become_kernel(json.loads(line), streams, kernel)
-        else:
-            self.pids[kernel] = pid
-            process = os.pidfd_open(pid)
-            self.selector.register(kernel, selectors.EVENT_READ)
-            self.selector.register(process, selectors.EVENT_READ, kernel)
-            self.tell(kernel, pid)
-        for stream in streams:
-            os.close(stream)
+        with socket.socket(fileno=os.dup(number)) as kernel:
+            with kernel.makefile("r", encoding="utf-8") as lines:
+                line = lines.readline()
+            request = json.loads(line)  # half a line, if the client ended while it was asking
+            pid = os.fork()
+            if pid == 0:
+                return self.become_kernel(request, streams, number)
+            own = kernel.dup()
+        self.pids[own] = pid
+        self.selector.register(own, selectors.EVENT_READ)
+        self.tell(own, pid)
         return None
 
-    def become_kernel(self, request: dict, streams: list[int], own: socket.socket) -> dict:
+    def become_kernel(self, request: dict, streams: list[int], number: int) -> dict:
         """Leave behind, in the forked process, all that is the launcher's."""
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(request["environment"]["JPY_PARENT_PID"]):
             os._exit(1)  # the launcher ended before this kernel could notice
         os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for key in list(self.selector.get_map().values()):
-            if isinstance(key.fileobj, int):
-                os.close(key.fileobj)
-            else:
-                key.fileobj.close()
+            key.fileobj.close()
         self.selector.close()
-        own.close()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
+        self.waker.close()
+        os.close(number)
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
             os.close(stream)
         if os.isatty(1):
             sys.stdout.reconfigure(line_buffering=True)
         return request
 
-    def ended(self, process: int, kernel: socket.socket) -> None:
-        """Tell the client how its kernel ended."""
-        self.selector.unregister(process)
-        os.close(process)
-        _, status = os.waitpid(self.pids.pop(kernel), 0)
-        self.tell(kernel, os.waitstatus_to_exitcode(status))
-        with contextlib.suppress(KeyError):
-            self.selector.unregister(kernel)
-        kernel.close()
-
-    def forget(self, kernel: socket.socket) -> None:
-        """Kill the kernel whose client closed its socket; how it ended is seen later."""
-        self.selector.unregister(kernel)
-        self.kill(self.pids[kernel])
+    def reap(self) -> None:
+        """Tell the clients of the kernels that have ended how they did."""
+        for kernel, pid in list(self.pids.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self.pids[kernel]
+                self.tell(kernel, os.waitstatus_to_exitcode(status))
+                with contextlib.suppress(KeyError):
+                    self.selector.unregister(kernel)
+                kernel.close()
 
     def kill(self, pid: int) -> None:
         """Kill a kernel and what it has started."""
@@ -146,6 +161,10 @@ def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"] | set_by_modules)
     os.chdir(request["cwd"])
+    os.umask(request["umask"])
+    for name, limit in request["limits"].items():
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(getattr(resource, name), limit)
     sys.argv[:] = [importlib.util.find_spec("ipykernel_launcher").origin, *request["arguments"]]
     sys.orig_argv[:] = [sys.orig_argv[0], "-m", "ipykernel_launcher", *request["arguments"]]
     del sys.modules["__main__"].__file__
@@ -164,8 +183,9 @@ def main() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:1] = [] if os.path.abspath(sys.path[0]) == here else sys.path[:1]
     os.set_inheritable(int(number), False)
-    set_by_modules = import_all(modules)
-    launcher = Launcher(socket.socket(fileno=int(number)))
+    client = socket.socket(fileno=int(number))
+    set_by_modules = import_all(modules, client)
+    launcher = Launcher(client)
     request = launcher.serve()
     if request is None:
         for pid in launcher.pids.values():

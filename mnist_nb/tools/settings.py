@@ -38,9 +38,9 @@ if os.path.exists("matplotlibrc"):
 def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return `environment` for a kernel that nobody's own settings reach.
 
-    What IPython and Jupyter write goes into `folder`, which has to be there, private to one kernel
-    and removed after it. Fonts that Matplotlib has found are kept in the user's cache folder for
-    the next kernel, or in `folder` where there is no such place.
+    What IPython and Jupyter write goes into `folder`, which has to be there, private to the
+    process that starts the kernels and removed at its end. Fonts that Matplotlib has found are
+    kept in the user's cache folder, or in `folder` where there is no such place.
     """
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
