@@ -299,6 +299,7 @@ def test_after_an_installation_the_next_kernel_has_what_is_new(monkeypatch):
 
 
 def test_a_kernel_for_another_environment_than_the_launchers_is_started_afresh():
+    kernels.use()  # the launcher has this environment
     for name, forked in (("ATEN_CPU_CAPABILITY", False), ("JPY_SESSION_NAME", True)):
         with running(env=os.environ | {name: "default"}) as kernel:
             assert kernel.is_forked == (forked and sys.platform == "linux")
