@@ -23,7 +23,7 @@ COMMAND := $(PY) -m mnist_nb.cli
 PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 MADE := build/environment.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
-JOBS ?= $(shell $(BASE) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+JOBS ?= $(shell $(PY) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 ARGS ?=
 # absolute, as nbgrader is started in other folders
 WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"

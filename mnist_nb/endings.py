@@ -65,7 +65,8 @@ def leave_to_parent() -> None:
     """Leave Ctrl-C and the like to the process that started this one, within `later`."""
     numbers = [signal.SIGINT, *STOPS]
     for number in numbers:
-        signal.signal(number, lambda *_: asked_to_stop.set())
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as after `nohup`
+            signal.signal(number, lambda *_: asked_to_stop.set())
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 

@@ -216,7 +216,7 @@ def test_nbgrader_is_not_in_the_learners_environment_nor_in_their_jupyterlab():
 # --- grades
 
 
-SAMPLES = {"few": (submissions.few, 12), "all": (submissions.submissions, 60)}
+SAMPLES = {"few": (submissions.few, 20), "all": (submissions.submissions, 60)}
 
 
 @pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.whole)])

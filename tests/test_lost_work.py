@@ -64,6 +64,17 @@ def cluster():
         yield SimpleNamespace(address=local.scheduler_address, local=local)
 
 
+def test_a_result_whose_machine_cannot_be_noted_is_kept(notebook, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("data_dir")
+
+    monkeypatch.setattr(WORK, "note_machine", fail)
+    (run,) = planned(nbformat.read(notebook, as_version=4), [{"x": "2"}])
+    outcome = do_run(notebook.read_text(), "n", run, place_of(str(tmp_path), run, "n"), ".")
+    (kept,) = (tmp_path / run.name).iterdir()
+    assert outcome.state == "not stored" and str(kept) in outcome.why
+
+
 # --- clusters
 
 

@@ -16,6 +16,7 @@ from mnist_nb.runs.run import read_notebook
 from mnist_nb.runs.sweep import prepare
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
+TAGGED, INJECTED = {"tags": ["parameters"]}, {"tags": ["injected-parameters"]}
 
 
 @pytest.fixture
@@ -207,3 +208,37 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
     parsed.clear()
     many = len(planned(NOTEBOOK, expand({"grid": {"seed": "0:300"}})))
     assert (few, many) == (2, 300) and len(parsed) == once
+
+
+# --- what a name says is what is run
+
+
+def test_two_runs_never_share_a_folder(tmp_path):
+    path = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x = None")
+    runs = planned(nbformat.read(path, as_version=4), [{"x": "1"}, {"x": "'1'"}])
+    assert [run.values["x"] for run in runs] == [1, "1"]
+    assert len({run.name.casefold() for run in runs}) == 2
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cells: cells.insert(1, nbformat.v4.new_code_cell("x = 2", metadata=TAGGED)),
+        lambda cells: cells.insert(0, nbformat.v4.new_markdown_cell("x", metadata=TAGGED)),
+        lambda cells: cells.insert(1, nbformat.v4.new_code_cell("x = 2", metadata=INJECTED)),
+    ],
+    ids=["two cells", "a text", "a result"],
+)
+def test_a_value_that_another_cell_would_undo_is_refused(tmp_path, spoil):
+    path = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x: int = 1")
+    notebook = nbformat.read(path, as_version=4)
+    spoil(notebook.cells)
+    with pytest.raises(ParameterError):
+        read_values(notebook, {"x": "3"})
+
+
+def test_no_time_is_estimated_from_names_that_mean_something_else(tmp_path):
+    source = "epochs: int = 5\ntrain_size: int | None = None\nbatch_size: int = 0"
+    names = "print(epochs, train_size, batch_size)"
+    path = small_notebook(tmp_path / "n.ipynb", names, parameters=source)
+    assert prepare(path, {"grid": {"epochs": ["1", "2"]}}, str(tmp_path / "out")).seconds is None

@@ -130,9 +130,14 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
     Raises:
         ParameterError: that cell is not Python, even as IPython understands it.
     """
-    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    tagged = [cell for cell in notebook.cells if _is_tagged(cell, "parameters")]
     if not tagged:
         return None
+    if len(tagged) > 1 or tagged[0].cell_type != "code":
+        raise ParameterError(
+            "this notebook has more than one cell tagged 'parameters', or one that is not code; "
+            "tag the one code cell that gives them their defaults"
+        )
     found = {}
     for node in _parsed(tagged[0].source).body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -146,6 +151,10 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
         except (ValueError, AttributeError):  # computed, or not a plain name
             continue
     return found
+
+
+def _is_tagged(cell, tag: str) -> bool:
+    return tag in (cell.metadata.get("tags") or [])
 
 
 # cell magics that run what follows them in the notebook's own names
@@ -175,7 +184,7 @@ def names_read(notebook) -> set[str]:
     changed by them.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    tagged = ["parameters" in cell.metadata.get("tags", []) for cell in code]
+    tagged = [_is_tagged(cell, "parameters") for cell in code]
     found = set()
     for cell in code[tagged.index(True) + 1 :]:
         try:
@@ -204,10 +213,16 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
     read = set() if declared is None else names_read(notebook)
     checks = any("check_parameters" in c.source for c in notebook.cells if c.cell_type == "code")
     defaults = {name: d.default for name, d in (declared or {}).items()}
+    is_result = any(_is_tagged(cell, "injected-parameters") for cell in notebook.cells)
 
     def values_of(given: Mapping[str, str]) -> dict[str, Any]:
         if declared is None and given:
             raise ParameterError("this notebook has no cell tagged 'parameters', so it takes none")
+        if given and is_result:
+            raise ParameterError(
+                "this notebook is the result of a run, whose parameters would be lost; give the "
+                "notebook that was run, with all of them"
+            )
         values = {}
         for name, word in given.items():
             if name not in declared:

@@ -242,7 +242,7 @@ def planned(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     begun = hashlib.sha256(f"[{json.dumps(sources)}, ".encode())  # the same in all keys
-    read, runs, seen = reader(notebook), [], set()
+    read, runs, seen, names = reader(notebook), [], set(), set()
     for row in rows:
         try:
             values = read(row)
@@ -256,7 +256,11 @@ def planned(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
             said = name_of(values) or "the run with all defaults"
             raise SweepError(f"{said} is there twice; take one of them out (nothing was run)")
         seen.add(key)
-        runs.append(Run(_folder_name(values), values, key))
+        name = _folder_name(values)
+        if name.casefold() in names:  # as 1 and '1' are in a file's name
+            name = f"{name}-{key[:8]}"
+        names.add(name.casefold())
+        runs.append(Run(name, values, key))
     return runs
 
 

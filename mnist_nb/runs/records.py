@@ -75,7 +75,7 @@ def _is_whole(record: Any, machine: dict) -> bool:
 def notebooks_in(paths: list[Path]) -> Iterator[Path]:
     """The notebooks named, and all those in the folders named; hidden ones are unfinished."""
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             found = sorted(path.rglob("*.ipynb"))
             yield from (p for p in found if not any(s.startswith(".") for s in p.parts[-2:]))
         else:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import itertools
-import json
 import logging
 import os
 import platform
@@ -94,7 +93,7 @@ def no_place(folder: Path | str, error: OSError, but: str = "") -> RunError:
 
 def read_notebook(notebook: Path):
     """The notebook in a file; a RunError if there is none that can be read."""
-    if not notebook.is_file():
+    if not os.path.isfile(notebook):
         raise RunError(f"there is no notebook {notebook}; give the path of an .ipynb file")
     try:
         return nbformat.read(notebook, as_version=4)
@@ -105,7 +104,7 @@ def read_notebook(notebook: Path):
 def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
     """Run `notebook` through papermill, with `more` of its arguments; RunError if it fails."""
     try:
-        kernels.use(json.loads(notebook.read_text(encoding="utf-8")))
+        kernels.use(read_notebook(notebook))
     except OSError as error:
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
     import papermill  # slow to import, so only when a run starts
@@ -126,6 +125,9 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"no answer from the kernel: {error}") from error
     except OSError as error:
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
+    except Exception as error:  # of papermill, or of a terminal that cannot show a letter
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunError(f"the notebook could not be run ({said})") from error
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
@@ -174,7 +176,7 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
         "cpu_count": os.cpu_count(),
         "num_threads": parameters.get("num_threads"),
         "git_commit": _git_commit(),
-        "data_sha256": data.hashes(parameters["dataset"], parameters["data_dir"])
+        "data_sha256": data.hashes(parameters["dataset"], parameters.get("data_dir"))
         if "dataset" in parameters
         else {},
         "wall_time_s": round(wall_time, 3),

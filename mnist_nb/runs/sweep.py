@@ -85,6 +85,8 @@ def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | Non
     total = 0.0
     for run in runs:
         epochs, images, batch = ((defaults | run.values)[name] for name in names)
+        if not all(isinstance(n, int) and n > 0 for n in (epochs, images, batch)):
+            return None  # they mean something else here
         total += PER_RUN + epochs * images / batch * PER_STEP
     return total / cores()
 

@@ -90,7 +90,11 @@ def do_run(
             why = why or f"the notebook so far is {failed}"
             return Outcome("failed", seconds, f"{error}; {why}")
         seconds = time.monotonic() - started
-        note_machine(unfinished, seconds, sweep_key=run.key)
+        try:
+            note_machine(unfinished, seconds, sweep_key=run.key)
+        except Exception as error:  # the run is done; without the note it would be done again
+            why = _stored(unfinished, failed) or f"it is {failed}"
+            return Outcome("not stored", seconds, f"nothing can be noted ({reason(error)}); {why}")
         if why := _stored(unfinished, place):
             return Outcome("not stored", seconds, why)
     if not is_address(failed):
