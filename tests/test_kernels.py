@@ -81,6 +81,15 @@ def cold(monkeypatch):
     monkeypatch.setattr(kernels._launcher, "_works", False)
 
 
+@pytest.fixture
+def plain(monkeypatch):
+    """A launcher that imports nothing but the kernel, and so is there at once."""
+    launcher = kernels.Launcher(())
+    monkeypatch.setattr(kernels, "_launcher", launcher)
+    yield
+    launcher.stop()
+
+
 # --- what a forked kernel is
 
 STATE = """
@@ -150,8 +159,10 @@ def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
 
 @needs_fork
 @pytest.mark.parametrize(
-    "name", ["00_walkthrough", "exercises/03_loss", "exercises/06_evaluation"]
-)
+    "name",
+    ["exercises/01_architecture", "exercises/03_loss", "exercises/04_data",
+     *(pytest.param(name, marks=pytest.mark.whole) for name in ("00_walkthrough", "06_evaluation"))],
+)  # fmt: skip
 def test_a_notebook_has_the_same_bytes_warm_and_cold(tmp_path, name, request):
     original = PROJECT / "notebooks" / f"{name}.ipynb"
     copies = [tmp_path / "warm" / original.name, tmp_path / "cold" / original.name]
@@ -224,7 +235,7 @@ BUSY = "print('on', flush=True)\nwhile True: pass"
 
 
 @needs_fork
-def test_a_launcher_that_dies_takes_its_kernels_along_and_the_next_kernel_starts():
+def test_a_launcher_that_dies_takes_its_kernels_along_and_the_next_kernel_starts(plain):
     with running() as kernel:
         pid = kernel.pid
         kernel.client.execute(BUSY)
@@ -239,7 +250,7 @@ CLIENT = f"""
 import sys, time
 sys.path.insert(0, {str(PROJECT / "tests")!r})
 import test_kernels
-test_kernels.kernels.use()
+test_kernels.kernels.use(dict(cells=[]))  # needs no torch
 kernel = test_kernels.Kernel()
 kernel.client.execute({BUSY!r})
 while kernel.client.get_iopub_msg(timeout=60)["content"].get("text") != "on\\n":
@@ -286,13 +297,24 @@ def test_a_request_that_cannot_be_met_harms_no_other_kernel():
 
 
 @needs_fork
-def test_after_an_installation_the_next_kernel_has_what_is_new(monkeypatch):
+def test_after_an_installation_the_next_kernel_has_what_is_new(monkeypatch, plain):
     with running() as before:
         old = kernels._launcher._process
         monkeypatch.setattr(kernels, "_installed", lambda: [0])
         with running() as after:
             assert after.is_forked and kernels._launcher._process.pid != old.pid
             assert before.run("print(6 * 7)") == after.run("print(6 * 7)") == "42"
+
+
+@needs_fork
+def test_a_notebook_with_torch_finds_it_imported_though_one_without_was_first(monkeypatch):
+    monkeypatch.setattr(kernels, "_launcher", None)
+    for source, imported in (("1 + 1", False), ("import torch", True), ("1 + 1", True)):
+        cell = nbformat.v4.new_code_cell(source)
+        kernels.use(nbformat.v4.new_notebook(cells=[cell]))
+        with running() as kernel:
+            assert kernel.run("import sys; print('torch' in sys.modules)") == str(imported)
+    kernels._launcher.stop()
 
 
 # --- without a launcher
@@ -306,14 +328,12 @@ def test_a_kernel_for_another_environment_than_the_launchers_is_started_afresh()
             assert kernel.run(f"import os; print(os.environ['{name}'])") == "default"
 
 
-def test_a_relative_path_to_modules_counts_from_the_notebooks_folder(tmp_path, monkeypatch):
+def test_a_relative_path_to_modules_counts_from_the_notebooks_folder(tmp_path, monkeypatch, plain):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.py").write_text("x = 42")
     monkeypatch.setenv("PYTHONPATH", f"{PROJECT}{os.pathsep}own")
-    monkeypatch.setattr(kernels, "_launcher", kernels.Launcher(()))
     with running(cwd=str(tmp_path)) as kernel:
         assert kernel.run("import mine; print(mine.x)") == "42"
-    kernels._launcher.stop()
 
 
 def test_a_launcher_that_cannot_start_costs_nothing_but_time(monkeypatch):

@@ -117,12 +117,13 @@ class Launcher:
         with self._lock:
             if self._process and self._process.poll() is not None:
                 self._process = None
-            if self._process and self._installed != _installed():
+            wanted = _installed(), self.modules
+            if self._process and self._imported != wanted:
                 self._outdated.append((self._process, self._client))
                 self._process = None
             if self._process or not self._works:
                 return
-            self._installed = _installed()
+            self._imported = wanted
             self._environment = _read_at_import(environment)
             self._client, theirs = socket.socketpair()
             with theirs, open(Path(self.folder, "launcher.log"), "ab") as log:
@@ -260,10 +261,11 @@ def use(notebook: Mapping | None = None, isolate: bool = True) -> None:
     place = EntryPoint(NAME, f"{__name__}:Provisioner", factory.GROUP_NAME)
     factory.provisioners.setdefault(NAME, place)  # where this version was not installed again
     factory.default_provisioner_name = NAME
+    modules = MODULES if notebook is None or _needs_torch(notebook) else ()
     if _launcher is None or _launcher.owner != os.getpid():
-        modules = MODULES if notebook is None or _needs_torch(notebook) else ()
         _launcher = Launcher(modules, isolate)
         atexit.register(_launcher.stop)
+    _launcher.modules = modules or _launcher.modules  # once one notebook has needed them
     _launcher.start(_launcher.environment_for(os.environ))
 
 
