@@ -160,9 +160,14 @@ def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
 @needs_fork
 @pytest.mark.parametrize(
     "name",
-    ["exercises/01_architecture", "exercises/03_loss", "exercises/04_data",
-     *(pytest.param(name, marks=pytest.mark.whole) for name in ("00_walkthrough", "06_evaluation"))],
-)  # fmt: skip
+    [
+        "exercises/01_architecture",
+        "exercises/03_loss",
+        "exercises/04_data",
+        pytest.param("00_walkthrough", marks=pytest.mark.whole),
+        pytest.param("06_evaluation", marks=pytest.mark.whole),
+    ],
+)
 def test_a_notebook_has_the_same_bytes_warm_and_cold(tmp_path, name, request):
     original = PROJECT / "notebooks" / f"{name}.ipynb"
     copies = [tmp_path / "warm" / original.name, tmp_path / "cold" / original.name]

@@ -22,6 +22,7 @@ def trained(seed: int, epochs: int, **options):
     return model, list(train(model, optimizer, *loaders, epochs=epochs, **options))
 
 
+@pytest.mark.whole  # each of them is the source's run, says the next test and those of numbers
 def test_the_package_trains_as_the_walkthroughs_own_loop_to_the_last_bit(command, tmp_path):
     _, rows = trained(seed=11, epochs=2)
     expected = history(command, tmp_path / "runs", **SLICE, seed=11)

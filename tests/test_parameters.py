@@ -200,9 +200,19 @@ def outcome(walkthrough, values) -> str:
     return "ran"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=20, **SLOW)
 @given(some_parameters())
-def test_every_combination_runs_or_gets_one_sentence(walkthrough, values):
+def test_combinations_run_or_get_one_sentence(walkthrough, values):
+    event(outcome(walkthrough, values))
+
+
+@pytest.mark.whole
+@settings(max_examples=300, **SLOW)
+@given(some_parameters())
+def test_many_combinations_run_or_get_one_sentence(walkthrough, values):
     event(outcome(walkthrough, values))
 
 
