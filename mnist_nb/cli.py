@@ -219,9 +219,11 @@ def refresh(notebooks: tuple[Path, ...]) -> None:
 def lint(notebooks: tuple[Path, ...]) -> None:
     """Say what in committed notebooks nbval would let pass, and how they read."""
     from mnist_nb.publish.normal_form import problems, rhythm
+    from mnist_nb.runs.run import read_notebook
 
     failed = False
     for path in notebooks:
+        read_notebook(path)  # or one sentence says that it is none
         text = path.read_text(encoding="utf-8")
         for problem in problems(text):
             failed = True

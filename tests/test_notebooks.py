@@ -2,11 +2,16 @@
 
 import ast
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, WALKTHROUGH
+from click.testing import CliRunner
+from conftest import NOTEBOOKS, PROJECT, WALKTHROUGH
 
+from mnist_nb.cli import main
 from mnist_nb.errors import Problem
 from mnist_nb.publish.normal_form import problems, rhythm
 from mnist_nb.publish.prose import unexplained
@@ -252,3 +257,24 @@ def test_refresh_is_byte_stable_and_replaces_only_on_success(tmp_path):
         with pytest.raises(Problem):
             refresh(path)
         assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ['{"cells": [', "{}", None], ids=["cut off", "empty", "none"])
+def test_what_is_no_notebook_is_one_sentence_for_the_lint_and_for_pytest(tmp_path, content):
+    path = tmp_path / "odd.ipynb"
+    if content is not None:
+        path.write_text(content)
+        checked = pytest_of(path)
+        assert checked.returncode and f"{path} is no notebook that can be read" in checked.stdout
+        assert "Traceback" not in checked.stdout and "nbformat/" not in checked.stdout
+    done = CliRunner().invoke(main, ["lint", str(path)])
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1 and str(path) in done.stderr
+
+
+def pytest_of(path: Path) -> subprocess.CompletedProcess:
+    """What the project's own pytest says of the notebook at `path`."""
+    settings = ["-c", PROJECT / "pyproject.toml", "--rootdir", path.parent]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *settings, path], capture_output=True, text=True
+    )

@@ -100,8 +100,14 @@ class Notebook(IPyNbFile):
     trouble = ""  # why no cell can be tried any more
 
     def collect(self):
-        """Return all code cells, each with its comparison."""
-        self.cells = list(super().collect())
+        """Return all code cells, each with its comparison. Raises CollectError if it is none."""
+        try:
+            self.cells = list(super().collect())
+        except Exception as error:  # nbformat raises many kinds
+            why = " ".join(str(error).split())
+            raise self.CollectError(
+                f"{self.path} is no notebook that can be read: {why}"
+            ) from None
         return self.cells
 
     def setup(self) -> None:
