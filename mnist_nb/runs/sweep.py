@@ -15,6 +15,7 @@ import nbformat
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from mnist_nb.endings import undisturbed
 from mnist_nb.files import cut
 from mnist_nb.runs.cluster import check_workers, cluster, cores
 from mnist_nb.runs.parameters import declared_parameters, word_reader
@@ -123,6 +124,7 @@ def carry_out(
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
             room = stack.enter_context(temporary)
+        in_peace = stack.enter_context(contextlib.ExitStack())
         client = stack.enter_context(cluster(scheduler, len(sweep.left)))
         if scheduler:
             check_workers(client, sweep.folder, mark)
@@ -130,6 +132,8 @@ def carry_out(
         try:
             yield from _outcomes(client, sweep, (room, mark), progress)
         except KeyboardInterrupt:
+            progress.say("stopping; this takes a few seconds")
+            in_peace.enter_context(undisturbed())  # until the workers have ended
             raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
 
 
