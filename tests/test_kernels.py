@@ -236,6 +236,44 @@ def test_what_a_kernel_started_is_killed_with_it():
     wait_until(lambda: not psutil.pid_exists(child), "the child is gone", 5)
 
 
+LAST_WORDS = """
+import atexit, sys, threading, time, types
+from pathlib import Path
+
+class Last:
+    def __del__(self):
+        Path("object").write_text("gone")
+
+last, circle = Last(), [Last()]
+circle.append(circle)
+unclosed = open("unclosed", "w")
+unclosed.write("what was written")
+sys.modules["mine"] = types.ModuleType("mine")
+sys.modules["mine"].unclosed = open("of a module", "wb")
+sys.modules["mine"].unclosed.write(b"what was written")
+atexit.register(Path("registered").touch)
+threading.Thread(target=lambda: (time.sleep(0.5), Path("thread").touch())).start()
+"""
+
+
+@needs_fork
+def test_what_is_to_happen_at_a_kernels_end_happens(tmp_path, request):
+    left = []
+    for folder in (tmp_path / "warm", tmp_path / "cold"):
+        folder.mkdir()
+        if folder.name == "cold":
+            request.getfixturevalue("cold")
+        with running(cwd=str(folder)) as kernel:
+            assert kernel.is_forked == (folder.name == "warm")
+            kernel.run(LAST_WORDS)
+            process = kernel.manager.provisioner.process
+            kernel.manager.shutdown_kernel()
+            assert process.poll() == 0
+        left.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert left[0] == left[1]
+    assert left[0].keys() >= {"object", "unclosed", "of a module", "registered", "thread"}
+
+
 BUSY = "print('on', flush=True)\nwhile True: pass"
 
 

@@ -11,12 +11,15 @@ Where the client closes it, the kernel is killed; where the client ends, all of 
 that cannot be met is closed without an answer, and the other kernels go on.
 """
 
+import atexit
 import builtins
 import contextlib
 import ctypes
 import gc
 import importlib
 import importlib.util
+import io
+import itertools
 import json
 import os
 import resource
@@ -25,9 +28,13 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 from types import SimpleNamespace
 
-BASE = ("ipykernel.kernelapp", "ipykernel.ipkernel", "IPython.core.interactiveshell")
+BASE = (
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger",
+    "IPython.core.interactiveshell",
+)  # fmt: skip
 PR_SET_PDEATHSIG = 1
 
 
@@ -168,6 +175,7 @@ def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
     sys.argv[:] = [importlib.util.find_spec("ipykernel_launcher").origin, *request["arguments"]]
     sys.orig_argv[:] = [sys.orig_argv[0], "-m", "ipykernel_launcher", *request["arguments"]]
     del sys.modules["__main__"].__file__
+    threading._counter = itertools.count(1).__next__  # for the names of threads
     if tempfile := sys.modules.get("tempfile"):
         tempfile.tempdir = None
     # Python's own generator is seeded anew by each fork
@@ -175,6 +183,23 @@ def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
         random.seed()
     if torch := sys.modules.get("torch"):
         torch.default_generator.seed()
+
+
+def end() -> None:
+    """End this kernel as Python does, but leave its memory to the system.
+
+    To take everything that was imported apart, as Python would, takes half a second.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    if (notebook := sys.modules["__main__"].__dict__) is not globals():
+        notebook.clear()  # objects that have something to do at their end do it now
+    gc.collect()
+    for thing in gc.get_objects():
+        if issubclass(type(thing), io.IOBase.__base__):
+            with contextlib.suppress(Exception):  # a file that is closed, or cannot be written
+                thing.flush()
+    os._exit(0)
 
 
 def main() -> None:
@@ -196,6 +221,7 @@ def main() -> None:
     from ipykernel.kernelapp import launch_new_instance
 
     launch_new_instance(argv=request["arguments"])
+    end()
 
 
 if __name__ == "__main__":
