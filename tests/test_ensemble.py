@@ -11,14 +11,12 @@ from mnist_nb.training import train
 MEMBERS = [Member(0), Member(67, lr=0.02), Member(5, dropout=0.0), Member(3, 0.005, 0.3)]
 
 
-def single(
-    member: Member, sizes=(55_000, 5_000), epochs=2, eval_mode=False, **shape
-) -> list[dict]:
+def single(images, member: Member, sizes, epochs=2, eval_mode=False, **shape) -> list[dict]:
     torch.set_num_threads(1)
     torch.manual_seed(member.seed)
     model = build_model(shape.get("hidden", 64), member.dropout)
     sgd = torch.optim.SGD(model.parameters(), lr=member.lr)
-    loaders = split_loaders(load(), *sizes, shape.get("batch_size", 32))
+    loaders = split_loaders(images, *sizes, shape.get("batch_size", 32))
     return list(train(model, sgd, *loaders, epochs, eval_mode))
 
 
@@ -30,16 +28,25 @@ def agree(together: list[dict], alone: list[list[dict]]) -> None:
             assert epoch["val_accuracy"][k].item() == pytest.approx(row["val_accuracy"], abs=5e-4)
 
 
-def test_members_with_their_own_seed_lr_and_dropout_are_their_single_runs():
-    together = list(train_ensemble(load(), MEMBERS, epochs=2))
-    agree(together, [single(member) for member in MEMBERS])
+@pytest.mark.parametrize(
+    "sizes",
+    [(3200, 500), pytest.param((55_000, 5_000), marks=pytest.mark.whole)],  # no image is left over
+    ids=["some images", "all images"],
+)
+def test_members_with_their_own_seed_lr_and_dropout_are_their_single_runs(sizes):
+    images = load()
+    images.x, images.y = images.x[: sum(sizes)], images.y[: sum(sizes)]
+    parts = dict(zip(("train_size", "val_size"), sizes, strict=True))
+    together = list(train_ensemble(images, MEMBERS, epochs=2, **parts))
+    agree(together, [single(images, member, sizes) for member in MEMBERS])
 
 
 @pytest.mark.parametrize("changed", [{"eval_mode": True}, {"hidden": 16, "batch_size": 50}])
 def test_what_is_common_to_all_members_is_that_of_the_single_runs(changed):
-    sizes = {"train_size": 6400, "val_size": 1001}
-    together = list(train_ensemble(load(), MEMBERS[:2], epochs=2, **sizes, **changed))
-    agree(together, [single(m, tuple(sizes.values()), **changed) for m in MEMBERS[:2]])
+    sizes = {"train_size": 1600, "val_size": 401}
+    images = load()
+    together = list(train_ensemble(images, MEMBERS[:2], epochs=2, **sizes, **changed))
+    agree(together, [single(images, m, tuple(sizes.values()), **changed) for m in MEMBERS[:2]])
 
 
 def test_an_ensemble_leaves_the_global_generator_alone():

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import inspect
 import os
 import re
 import shutil
@@ -87,6 +88,16 @@ def test_two_sweeps_of_one_plan_into_two_folders_on_one_cluster_fill_both(notebo
     assert [outcome.state for _, outcome in ends] == ["finished"] * 6
     for folder in ("first", "second"):
         assert len(list(Path(folder).glob("*/n.ipynb"))) == 3
+
+
+def test_two_sweeps_do_not_work_in_one_folder(notebook, cluster):
+    plan = {"grid": {"x": "0:3"}}
+    first = carry_out(prepare(notebook, plan, "out"), cluster.address, quiet=True)
+    ends = [next(first)]
+    done = CliRunner().invoke(main, ["sweep", "n.ipynb", "-g", "x", "0:3", "-o", "out"])
+    assert done.exit_code == 1 and "another sweep is at work in" in done.stderr
+    ends += first  # which goes on
+    assert [outcome.state for _, outcome in ends] == ["finished"] * 3
 
 
 def test_what_workers_store_where_nobody_sees_it_is_not_called_finished(
@@ -274,7 +285,7 @@ SLOW = "import time\nprint('so far', flush=True)\nopen(f'begun{x}', 'w').close()
 def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_path, what):
     path = small_notebook(tmp_path / "n.ipynb", SLOW, parameters="x: int = 1")
     before = path.read_bytes()
-    more = ("-g", "x", "1,2") if what == "sweep" else ()
+    more = ("-g", "x", "1") if what == "sweep" else ()
     child = family.start("-m", "mnist_nb.cli", what, "n.ipynb", *more)
     wait_until((tmp_path / "begun1").exists, "the cell is executed")
     if what == "run":
@@ -303,23 +314,25 @@ def test_a_run_and_a_sweep_whose_reader_leaves_go_on_to_their_end(family, tmp_pa
     cells = ["print('first', flush=True)", "for i in range(5000):\n    print(i, x, flush=i < 9)"]
     small_notebook(tmp_path / "n.ipynb", *cells, parameters="x: int = 1")
     run = family.start("-m", "mnist_nb.cli", "run", "n.ipynb")
-    sweep = family.start("-m", "mnist_nb.cli", "sweep", "n.ipynb", "-g", "x", "1,2", "-o", "out")
+    sweep = family.start("-m", "mnist_nb.cli", "sweep", "n.ipynb", "-g", "x", "1", "-o", "out")
     for child in (run, sweep):
         assert child.stdout.readline()
         child.stdout.close()
         child.stderr.close() if child is sweep else None
     assert (run.stderr.read(), run.wait(), sweep.wait()) == ("", 0, 0)
     written = [*tmp_path.glob("runs/n.ipynb"), *tmp_path.glob("out/*/n.ipynb")]
-    assert len(written) == 3 and all("4999 " in path.read_text() for path in written)
+    assert len(written) == 2 and all("4999 " in path.read_text() for path in written)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_what_is_printed_onto_a_full_disk_is_one_sentence_and_a_run_is_kept(notebook, tmp_path):
     script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_lost_work as t\n"
-        "t.one_run.execute = t.fake_execute\n"
-        "t.main(sys.argv[1:])"
+        "import sys, nbformat\n"
+        "from mnist_nb.cli import main\n"
+        "from mnist_nb.runs import run as one_run\n"
+        f"{inspect.getsource(fake_execute)}\n"
+        "one_run.execute = fake_execute\n"
+        "main(sys.argv[1:])"
     )
     with open("/dev/full", "w") as full:
         done = subprocess.run(

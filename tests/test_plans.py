@@ -55,11 +55,12 @@ def test_magics_in_the_cell_of_parameters_hide_none_of_them(tmp_path, cell):
     assert read_values(notebook, {"lr": "0.5"}) == {"lr": 0.5} and read_values(notebook, {}) == {}
 
 
-def test_a_notebook_with_magics_in_its_cell_of_parameters_runs_with_others(command, tmp_path):
+def test_a_notebook_with_magics_in_its_cell_of_parameters_runs_with_others(tmp_path, monkeypatch):
     magics = "%matplotlib inline\n!echo shown\nlr: float = 0.1\nlr?"
     path = small_notebook(tmp_path / "n.ipynb", "print('lr is', lr)", parameters=magics)
-    done = command("run", path, "-p", "lr", "0.5")
-    assert done.returncode == 0 and "shown" in done.stdout, done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["run", str(path), "-p", "lr", "0.5"])
+    assert done.exit_code == 0 and "shown" in done.stdout, done.stderr
     assert "lr is 0.5" in done.stdout
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 
 import nbformat
 import pytest
@@ -31,9 +32,17 @@ def notebook(path, *cells):
 CHAIN = [("x = 1\nprint(x)", "1\n"), *[("x *= 2\nprint(x)", f"{2**n}\n") for n in (1, 2, 3)]]
 
 
+SETTINGS = PROJECT / "pyproject.toml"
+with SETTINGS.open("rb") as file:
+    OPTIONS = tomllib.load(file)["tool"]["pytest"]["ini_options"]["addopts"]
+# what has nothing to do with notebooks, and takes longer to import than they take
+WITHOUT = ["-p", "no:hypothesispytest", "-p", "no:pytest_mpl"]
+
+
 def run_pytest(folder, *arguments, settings=True, **environment):
     """What pytest says in `folder`, with this project's settings or without any."""
-    ours = ["-c", PROJECT / "pyproject.toml", "--rootdir", folder, "-o", "cache_dir=.cache"]
+    ours = ["-c", SETTINGS, "--rootdir", folder, "-o", "cache_dir=.cache", *WITHOUT,
+            "-o", f"addopts={OPTIONS.replace('--mpl ', '')}"]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--color=no", *(ours if settings else []), *arguments],
         cwd=folder, capture_output=True, text=True, timeout=100,
@@ -109,7 +118,7 @@ def test_a_kernel_that_dies_and_a_cell_that_hangs_are_told_once(tmp_path):
 
 def test_what_goes_beyond_nbval_is_for_this_project_alone(tmp_path):
     never = small_notebook(tmp_path / "never.ipynb", "1 + 1")  # nbval lets it pass
-    assert "1 passed" in run_pytest(tmp_path, "--nbval", never, settings=False)
+    assert "1 passed" in run_pytest(tmp_path, "--nbval", never, *WITHOUT, settings=False)
     plugins = importlib.metadata.entry_points(group="pytest11")
     assert not [plugin for plugin in plugins if plugin.module.startswith("mnist_nb")]
 
@@ -179,18 +188,25 @@ def test_own_settings_reach_no_notebook(tmp_path, personal, command, monkeypatch
     said = run_pytest(work, shows, **personal)
     assert "1 passed" in said, said
     personal["PYTHONOPTIMIZE"] = optimize
-    for arguments in (["run", given], ["sweep", given, "-g", "seed", "1", "--yes"]):
-        done = command(*arguments, "-o", tmp_path / "runs", cwd=work, **personal)
-        assert done.returncode == 0, done.stderr
-    results = list((tmp_path / "runs").rglob("*.ipynb"))
-    assert len(results) == 2
-    for result in results:
-        assert [output.get("text") for output in outputs(result)] == [SHOWN], result
+    done = command("run", given, "-o", tmp_path / "runs", cwd=work, **personal)
+    assert done.returncode == 0, done.stderr
+    (result,) = (tmp_path / "runs").glob("*.ipynb")
+    assert [output.get("text") for output in outputs(result)] == [SHOWN]
     for name, value in personal.items():
         monkeypatch.setenv(name, value)
     refresh(shows)
     assert [output.text for output in outputs(shows)] == [SHOWN]
     assert not list(tmp_path.glob("mnist-nb*"))
+
+
+@pytest.mark.whole  # its workers start a kernel in the way that `run` does
+def test_own_settings_reach_no_notebook_of_a_sweep(tmp_path, personal, command):
+    work = tmp_path / "work"
+    given = small_notebook(work / "given.ipynb", f"_ = seed\n{SHOWS}", parameters="seed = 1")
+    done = command("sweep", given, "-g", "seed", "1", "-o", "out", cwd=work, **personal)
+    assert done.returncode == 0, done.stderr
+    (result,) = (work / "out").rglob("*.ipynb")
+    assert [output.get("text") for output in outputs(result)] == [SHOWN]
 
 
 def test_a_home_and_a_project_that_cannot_be_written_do_no_harm(tmp_path, command):

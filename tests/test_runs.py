@@ -13,6 +13,15 @@ from torchvision import datasets
 
 from mnist_nb.cli import main
 from mnist_nb.data import LOCAL_FOLDERS
+from mnist_nb.tools import kernels
+
+
+@pytest.fixture
+def say(tmp_path, monkeypatch):
+    """The command as a call in an empty folder: quicker, and Jupyter and torch are loaded once."""
+    monkeypatch.chdir(tmp_path)
+    kernels.use()  # a launcher with torch, unless this process has one already
+    return lambda *arguments: CliRunner().invoke(main, [str(word) for word in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +45,9 @@ def test_a_run_shows_a_line_per_epoch_then_the_losses_and_the_path(slice_run):
     assert path.name == "00_walkthrough.train_size=640,val_size=160,epochs=2,lr=0.1.ipynb"
 
 
-def test_the_executed_notebook_is_the_record_and_says_on_what_machine(slice_run, command):
+def test_the_executed_notebook_is_the_record_and_says_on_what_machine(slice_run, say):
     _, path = slice_run
-    (record,) = json.loads(command("results", path, "--json").stdout)
+    (record,) = json.loads(say("results", path, "--json").stdout)
     assert record["schema"] == 1 and record["notebook"] == "00_walkthrough"
     assert record["parameters"]["lr"] == 0.1 and record["parameters"]["epochs"] == 2
     assert [row["epoch"] for row in record["history"]] == [1, 2]
@@ -47,44 +56,44 @@ def test_the_executed_notebook_is_the_record_and_says_on_what_machine(slice_run,
     assert machine["num_threads"] == 1 and len(machine["data_sha256"]) == 4
 
 
-def test_the_recorded_accuracy_counts_right_answers_of_all_validation_images(slice_run, command):
+def test_the_recorded_accuracy_counts_right_answers_of_all_validation_images(slice_run, say):
     _, path = slice_run
-    (record,) = json.loads(command("results", path, "--json").stdout)
+    (record,) = json.loads(say("results", path, "--json").stdout)
     for row in record["history"]:
         right = row["val_accuracy"] * int(SLICE["val_size"])
         assert right == pytest.approx(round(right), abs=1e-9)
 
 
-def test_results_are_a_table_and_csv_and_name_what_is_no_record(slice_run, command, tmp_path):
+def test_results_are_a_table_and_csv_and_name_what_is_no_record(slice_run, say, tmp_path):
     _, path = slice_run
     (tmp_path / "cut.ipynb").write_text(path.read_text()[:999])
-    done = command("results", path.parent, tmp_path, "--csv")
-    assert done.returncode == 0 and "cut.ipynb: is not a whole notebook" in done.stderr
+    done = say("results", path.parent, tmp_path, "--csv")
+    assert done.exit_code == 0 and "cut.ipynb: is not a whole notebook" in done.stderr
     header, row = done.stdout.splitlines()
     named = dict(zip(header.split(","), row.rsplit(",", header.count(",")), strict=False))
     assert named["lr"] == "0.1"
-    assert "train_loss" in command("results", path).stdout
+    assert "train_loss" in say("results", path).stdout
 
 
-def test_a_second_run_does_not_overwrite_the_first(command, tmp_path):
+def test_a_second_run_does_not_overwrite_the_first(say, tmp_path):
     notebook = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x = 1")
     for _ in range(2):
-        assert command("run", notebook).returncode == 0
+        assert say("run", notebook).exit_code == 0
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["n-2.ipynb", "n.ipynb"]
 
 
-def test_a_failed_notebook_is_kept_and_one_line_says_which_cell_and_why(command, tmp_path):
+def test_a_failed_notebook_is_kept_and_one_line_says_which_cell_and_why(say, tmp_path):
     notebook = small_notebook(tmp_path / "n.ipynb", "1 / x", parameters="x: int = 1")
-    done = command("run", notebook, "-p", "x", "0", "-o", "out")
-    assert done.returncode != 0
+    done = say("run", notebook, "-p", "x", "0", "-o", "out")
+    assert done.exit_code != 0
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert "cell In [3] failed: ZeroDivisionError" in done.stderr
     assert (tmp_path / "out" / "n.x=0.failed.ipynb").is_file()
 
 
-def test_lines_that_are_printed_one_by_one_are_one_output(command, tmp_path):
+def test_lines_that_are_printed_one_by_one_are_one_output(say, tmp_path):
     cell = "for line in 'abc':\n    print(line, flush=True)"
-    assert command("run", small_notebook(tmp_path / "n.ipynb", cell)).returncode == 0
+    assert say("run", small_notebook(tmp_path / "n.ipynb", cell)).exit_code == 0
     (output,) = json.loads((tmp_path / "runs" / "n.ipynb").read_text())["cells"][0]["outputs"]
     assert "".join(output["text"]) == "a\nb\nc\n"
 
@@ -94,25 +103,6 @@ def test_a_kernel_that_dies_is_one_line_too(command, tmp_path):
     done = command("run", notebook)
     assert done.returncode != 0
     assert "no answer from the kernel: Kernel died" in done.stderr
-
-
-# the commands that start kernels, with what else they need
-KERNEL_STARTERS = {"run": [], "refresh": [], "sweep": ["-g", "x", "2,3"]}
-
-
-@pytest.mark.parametrize("what", KERNEL_STARTERS)
-def test_a_kernel_waits_for_no_port_that_another_one_may_take(command, tmp_path, what):
-    cells = (
-        "from ipykernel.connect import get_connection_info",
-        "print(x, get_connection_info(unpack=True)['transport'])",
-    )
-    notebook = small_notebook(tmp_path / "n.ipynb", *cells, parameters="x: int = 1")
-    done = command(what, notebook, *KERNEL_STARTERS[what])
-    assert done.returncode == 0, done.stderr
-    written = sorted(tmp_path.rglob("n*.ipynb"))
-    assert len(written) == {"run": 2, "refresh": 1, "sweep": 3}[what]
-    last = json.loads(written[-1].read_text())["cells"][-1]
-    assert "".join(last["outputs"][0]["text"]).endswith(" ipc\n")
 
 
 # Makes a thread of the kernel always lose a race that it hardly ever loses: asked to end, it sends
@@ -139,11 +129,25 @@ make_late(get_ipython().kernel)
 print(x)"""
 
 
+# the commands that start kernels, with what else they need
+KERNEL_STARTERS = {"run": [], "refresh": [], "sweep": ["-g", "x", "2"]}
+TRANSPORT = """\
+from ipykernel.connect import get_connection_info
+print(x, get_connection_info(unpack=True)['transport'])"""
+
+
 @pytest.mark.parametrize("what", KERNEL_STARTERS)
-def test_what_a_kernel_says_as_it_ends_is_not_shown(command, tmp_path, what):
-    notebook = small_notebook(tmp_path / "n.ipynb", LATE, parameters="x: int = 1")
+def test_a_kernel_waits_for_no_port_and_what_it_says_as_it_ends_is_not_shown(
+    command, tmp_path, what
+):
+    cells = LATE, TRANSPORT
+    notebook = small_notebook(tmp_path / "n.ipynb", *cells, parameters="x: int = 1")
     done = command(what, notebook, *KERNEL_STARTERS[what])
     assert (done.returncode, done.stderr) == (0, "")
+    written = sorted(tmp_path.rglob("n*.ipynb"))
+    assert len(written) == {"run": 2, "refresh": 1, "sweep": 2}[what]
+    last = json.loads(written[-1].read_text())["cells"][-1]
+    assert "".join(last["outputs"][0]["text"]).endswith(" ipc\n")
 
 
 def test_a_folder_too_long_for_a_socket_does_for_a_run(command, tmp_path):
@@ -178,10 +182,10 @@ def test_what_cannot_work_is_refused_before_a_kernel_starts(
     assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing was left behind"
 
 
-def test_a_data_folder_that_cannot_be_written_is_one_sentence(command, tmp_path):
+def test_a_data_folder_that_cannot_be_written_is_one_sentence(say, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    done = command("run", *words(SLICE), "-p", "data_dir", tmp_path / "file" / "data")
-    assert done.returncode != 0
+    done = say("run", *words(SLICE), "-p", "data_dir", tmp_path / "file" / "data")
+    assert done.exit_code != 0
     assert "DataError: the data folder" in done.stderr and "cannot be written" in done.stderr
 
 
@@ -207,9 +211,9 @@ ALL_AT_ONCE = {name: value for changed in CHANGED for name, value in changed.ite
     [ALL_AT_ONCE, *(pytest.param(changed, marks=pytest.mark.whole) for changed in CHANGED)],
     ids=str,
 )
-def test_parameters_work_together(command, changed):
-    done = command("run", *words(SLICE | changed))
-    assert done.returncode == 0, done.stderr
+def test_parameters_work_together(say, changed):
+    done = say("run", *words(SLICE | changed))
+    assert done.exit_code == 0, done.stderr
 
 
 def test_make_lists_every_target_with_a_line_each():
@@ -220,11 +224,11 @@ def test_make_lists_every_target_with_a_line_each():
         assert f"  make {target} " in done.stdout
 
 
-def test_fashion_mnist_is_named_in_its_own_words_and_nothing_is_called_a_digit(command, tmp_path):
+def test_fashion_mnist_is_named_in_its_own_words_and_nothing_is_called_a_digit(say, tmp_path):
     if not LOCAL_FOLDERS["FashionMNIST"][0].is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
-    done = command("run", *words(SLICE | {"dataset": "FashionMNIST", "data_dir": tmp_path}))
-    assert done.returncode == 0, done.stderr
+    done = say("run", *words(SLICE | {"dataset": "FashionMNIST", "data_dir": tmp_path}))
+    assert done.exit_code == 0, done.stderr
     (path,) = (tmp_path / "runs").iterdir()
     cells = json.loads(path.read_text())["cells"]
     (shown,) = [c["outputs"][0]["data"]["text/plain"] for c in cells if c["id"] == "data-one"]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from mnist_nb.cli import main
 from mnist_nb.runs.parameters import declared_parameters
 from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
 from mnist_nb.runs.records import read_record
-from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of, seconds_taken
+from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of, prepare, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
 PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
@@ -192,51 +193,88 @@ def test_seen_from_outside_a_refusal_is_one_sentence(command, notebook, tmp_path
 # --- run, continued
 
 
+SWEEP = ("sweep", "n.ipynb", "-g", "lr", "0.5,1", "-o", "out", "-g", "x")
+
+
+@pytest.fixture
+def one_worker():
+    """The address of a cluster with one worker, all in threads of this process."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
+        dashboard_address=None, silence_logs="CRITICAL",
+    ) as local:  # fmt: skip
+        yield local.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def done_once(tmp_path_factory):
+    """A folder with the sweep of six small runs, and the process that did it."""
+    folder = tmp_path_factory.mktemp("done")
+    small_notebook(folder / "n.ipynb", SOURCE, parameters=PARAMETERS)
+    call = [sys.executable, "-m", "mnist_nb.cli", *SWEEP, "0:3"]
+    return folder, subprocess.run(call, cwd=folder, capture_output=True, text=True)
+
+
 def test_a_sweep_leaves_a_notebook_per_run_and_the_same_command_runs_none_again(
-    command, notebook, tmp_path
+    done_once, monkeypatch
 ):
-    sweep = ("sweep", "n.ipynb", "-g", "x", "0:3", "-g", "lr", "0.5,1", "-o", "out")
-    done = command(*sweep)
+    folder, done = done_once
     assert done.returncode == 0, done.stderr
     assert "6 runs of n.ipynb into out: 0 finished before, 6 to do" in done.stdout
-    assert len(re.findall(r"^\d/6 x=.*: finished, .* s; 0 failed, ", done.stdout, re.M)) == 6
-    before = results_in(tmp_path / "out")
-    assert sorted(before) == [f"x={x},lr={lr}/n.ipynb" for x in range(3) for lr in (0.5, 1.0)]
-    again = command(*sweep)
-    assert "6 finished before, 0 to do" in again.stdout and again.returncode == 0
-    more = command(*sweep[:3], "x", "0:4", *sweep[5:])
-    assert "6 finished before, 2 to do, about" in more.stdout
-    after = results_in(tmp_path / "out")
-    assert len(after) == 8 and before.items() <= after.items()
-
-
-def test_a_changed_notebook_is_run_again_and_a_changed_text_is_not(command, notebook, tmp_path):
-    sweep = ("sweep", "n.ipynb", "-g", "x", "1,2", "-o", "out")
-    assert command(*sweep).returncode == 0
-    changed = nbformat.read(notebook, as_version=4)
-    changed.cells.append(nbformat.v4.new_markdown_cell("Text."))
-    nbformat.write(changed, notebook)
-    assert "2 finished before" in command(*sweep).stdout
-    (code,) = [cell for cell in changed.cells if "time.sleep" in cell.source]
-    code.source += "\nprint('changed')"
-    nbformat.write(changed, notebook)
-    assert "0 finished before, 2 to do" in command(*sweep).stdout
-    assert all(b"changed" in content for content in results_in(tmp_path / "out").values())
+    assert len(re.findall(r"^\d/6 lr=.*: finished, .* s; 0 failed, ", done.stdout, re.M)) == 6
+    before = results_in(folder / "out")
+    names = {f"lr={lr},x={x}/n.ipynb" for x in range(3) for lr in (0.5, 1.0)}
+    assert before.keys() == names
+    monkeypatch.chdir(folder)
+    again = CliRunner().invoke(main, [*SWEEP, "0:3"])
+    assert "6 finished before, 0 to do" in again.stdout and again.exit_code == 0
+    assert results_in(folder / "out") == before
 
 
 def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
-    command, notebook, tmp_path
+    done_once, one_worker, tmp_path, monkeypatch
 ):
-    done = command("sweep", "n.ipynb", "-g", "x", "12:15", "-o", "out")
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert "2 of 3 runs are finished" in done.stdout
-    assert "1 failed: x=13; the same command tries them again" in done.stderr
+    shutil.copytree(done_once[0], tmp_path, dirs_exist_ok=True)
+    before = results_in(tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [*SWEEP, "0,13,1,2,14", "--scheduler", one_worker])
+    assert "6 finished before, 4 to do, about" in done.stdout
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1
+    assert "8 of 10 runs are finished" in done.stdout
+    assert "2 failed: " in done.stderr and "; the same command tries them again" in done.stderr
+    assert all(name in done.stderr for name in ("lr=0.5,x=13", "lr=1.0,x=13"))
     assert "failed: ZeroDivisionError" in done.stdout + done.stderr
-    assert (tmp_path / "out" / "x=13" / "n.failed.ipynb").is_file()
-    assert sorted(results_in(tmp_path / "out")) == ["x=12/n.ipynb", "x=14/n.ipynb"]
+    failed = sorted(path.parent.name for path in (tmp_path / "out").rglob("n.failed.ipynb"))
+    assert failed == ["lr=0.5,x=13", "lr=1.0,x=13"]
+    after = results_in(tmp_path / "out")
+    assert before.items() <= after.items()
+    assert after.keys() - before.keys() == {"lr=0.5,x=14/n.ipynb", "lr=1.0,x=14/n.ipynb"}
 
 
-def test_two_sweeps_do_not_work_in_one_folder(start, notebook, tmp_path):
+def test_a_changed_notebook_is_run_again_and_a_changed_text_is_not(notebook, tmp_path):
+    out = str(tmp_path / "out")
+
+    def do_what_is_left() -> int:
+        sweep = prepare(notebook, {"grid": {"x": "1,2"}}, out)
+        for run in sweep.left:
+            place = place_of(out, run, "n")
+            assert do_run(notebook.read_text(), "n", run, place, out).state == "finished"
+        return len(sweep.left)
+
+    assert do_what_is_left() == 2
+    changed = nbformat.read(notebook, as_version=4)
+    changed.cells.append(nbformat.v4.new_markdown_cell("Text."))
+    nbformat.write(changed, notebook)
+    assert do_what_is_left() == 0
+    (code,) = [cell for cell in changed.cells if "time.sleep" in cell.source]
+    code.source += "\nprint('changed')"
+    nbformat.write(changed, notebook)
+    assert do_what_is_left() == 2
+    assert all(b"changed" in content for content in results_in(tmp_path / "out").values())
+
+
+@pytest.mark.whole  # in one process it is tried in test_lost_work.py
+def test_two_sweeps_of_two_processes_do_not_work_in_one_folder(start, notebook, tmp_path):
     first = start("sweep", "n.ipynb", "-g", "x", "20:90", "-o", "out")  # longer than the second
     first.stdout.readline()
     wait_until(lambda: (tmp_path / "out" / ".sweep.lock").exists(), "the first has begun")
@@ -269,7 +307,9 @@ def start(tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
-def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(start, notebook, tmp_path, how):
+def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(
+    start, notebook, tmp_path, monkeypatch, one_worker, how
+):
     sweep = ("sweep", "n.ipynb", "-g", "x", "20:26", "-p", "log", "log", "-o", "out")
     first = start(*sweep)
     wait_until(lambda: len(results_in(tmp_path / "out")) >= 2, "some are finished")
@@ -282,10 +322,10 @@ def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(start, notebook, tmp
     wait_until(lambda: not start.alive(), "workers and kernels have gone too")
     half = results_in(tmp_path / "out")
     assert 2 <= len(half) < 6 and not list((tmp_path / "out").rglob("*.failed.ipynb"))
-    second = start(*sweep)
-    stdout, stderr = second.communicate()
-    assert second.returncode == 0, stderr
-    assert f"{len(half)} finished before, {6 - len(half)} to do" in stdout
+    monkeypatch.chdir(tmp_path)
+    second = CliRunner().invoke(main, [*sweep, "--scheduler", one_worker])
+    assert second.exit_code == 0, second.stderr
+    assert f"{len(half)} finished before, {6 - len(half)} to do" in second.stdout
     whole = results_in(tmp_path / "out")
     assert len(whole) == 6 and half.items() <= whole.items()
     begun = (tmp_path / "log").read_text().split()
@@ -328,68 +368,93 @@ def test_a_cluster_started_by_hand_does_the_runs_of_a_worker_that_is_killed(
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """The walkthrough on a slice, four runs by a file, and one of them as a single run."""
+    """The walkthrough on a slice, three runs by a file, and one of them by papermill alone."""
     folder = tmp_path_factory.mktemp("swept")
-    plan = {"parameters": SLICE, "grid": {"lr": ["0.1", "0.2"], "seed": "0:2"}}
+    plan = {"parameters": SLICE, "grid": {"lr": ["0.1", "0.2"], "seed": "0:2"},
+            "exclude": [{"lr": "0.2", "seed": "0"}]}  # fmt: skip
     (folder / "sweep.yaml").write_text(yaml.safe_dump(plan))
-    call = [sys.executable, "-m", "mnist_nb.cli"]
-    for arguments in (
-        ["sweep", "-f", "sweep.yaml", "-o", "out"],
-        ["run", *words(SLICE | {"lr": 0.1, "seed": 0}), "-o", "single"],
+    (folder / "params.yaml").write_text(yaml.safe_dump({"epochs": 2, "train_size": 640}))
+    (folder / "single").mkdir()
+    of_papermill = ["-f", "params.yaml", "-y", "{val_size: 160, lr: 0.1, seed: 0}"]
+
+    def on_one_core():  # so that one worker is started
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
+
+    for prepared, arguments in (
+        (on_one_core, ["mnist_nb.cli", "sweep", "-f", "sweep.yaml", "-o", "out"]),
+        (None, ["papermill", WALKTHROUGH, "single/out.ipynb", *of_papermill]),
     ):
-        subprocess.run([*call, *arguments], cwd=folder, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", *arguments], cwd=folder, check=True,
+                       capture_output=True, preexec_fn=prepared)  # fmt: skip
     return folder
 
 
-def table(command, *arguments) -> list[dict]:
-    return list(csv.DictReader(io.StringIO(command("results", *arguments, "--csv").stdout)))
+def say(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_the_table_of_a_sweep_is_that_of_the_single_runs_to_the_last_bit(swept, command):
+def table(*arguments) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(say("results", *arguments, "--csv").stdout)))
+
+
+def test_the_table_of_a_sweep_is_that_of_the_single_runs_to_the_last_bit(swept):
     numbers = ("train_loss", "val_loss", "val_accuracy")
-    rows = {(row["lr"], row["seed"]): row for row in table(command, swept / "out")}
-    assert len(rows) == 4
+    rows = {(row["lr"], row["seed"]): row for row in table(swept / "out")}
+    assert rows.keys() == {("0.1", "0"), ("0.1", "1"), ("0.2", "1")}
     (path,) = (swept / "single").iterdir()
     row, last = rows["0.1", "0"], read_record(path)["history"][-1]
     assert [float(row[key]) for key in numbers] == [last[key] for key in numbers]
 
 
-def test_results_show_what_varies_and_group_over_the_rest(swept, command):
-    shown = command("results", swept / "out").stdout
+def test_results_show_what_varies_and_group_over_the_rest(swept):
+    shown = say("results", swept / "out").stdout
     header = shown.splitlines()[0].split()
     assert header[:3] == ["run", "lr", "seed"] and "train_loss" in header
     assert "the same in all: " in shown and "epochs=2" in shown
-    rows = table(command, swept / "out")
-    grouped = table(command, swept / "out", "--by", "lr")
-    assert [(row["lr"], row["runs"]) for row in grouped] == [("0.1", "2"), ("0.2", "2")]
+    rows = table(swept / "out")
+    grouped = table(swept / "out", "--by", "lr")
+    assert [(row["lr"], row["runs"]) for row in grouped] == [("0.1", "2"), ("0.2", "1")]
     a, b = (float(row["val_loss"]) for row in rows if row["lr"] == "0.1")
     assert float(grouped[0]["val_loss_mean"]) == pytest.approx((a + b) / 2)
     assert float(grouped[0]["val_loss_std"]) == pytest.approx(abs(a - b) / 2**0.5)
-    assert "<table" in command("results", swept / "out", "--html").stdout
-    assert len(json.loads(command("results", swept / "out", "--by", "lr", "--json").stdout)) == 2
-    assert "'width' is not in these records" in command("results", swept, "--by", "width").stderr
+    assert "<table" in say("results", swept / "out", "--html").stdout
+    assert len(json.loads(say("results", swept / "out", "--by", "lr", "--json").stdout)) == 2
+    assert "'width' is not in these records" in say("results", swept, "--by", "width").stderr
 
 
-def test_compare_says_what_differs_and_where_the_numbers_part(swept, command):
+def test_compare_says_what_differs_and_where_the_numbers_part(swept, tmp_path):
     (single,) = (swept / "single").iterdir()
     same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
-    done = command("compare", same, single)
-    assert done.stdout == "the numbers are equal, to the last bit, in 2 epochs\n", done.stdout
+    equal = "the numbers are equal, to the last bit, in 2 epochs"
+    done = say("compare", same, shutil.copy(same, tmp_path))
+    assert done.stdout == f"{equal}\n", done.stdout
+    *more, last = say("compare", same, single).stdout.splitlines()
+    assert last == equal and all(line.startswith("machine: ") for line in more), more
     other = next((swept / "out").glob("lr=0.2,seed=1*/*.ipynb"))
-    lines = command("compare", single, other).stdout.splitlines()
+    lines = say("compare", same, other).stdout.splitlines()
     assert lines[:2] == ["parameters: lr: 0.1 | 0.2", "parameters: seed: 0 | 1"]
     assert lines[-1].startswith("the numbers part in epoch 1: train_loss ")
-    done = command("compare", single, "nowhere.ipynb")
-    assert done.returncode != 0 and done.stderr == "Error: nowhere.ipynb: is not a file\n"
+    done = say("compare", single, "nowhere.ipynb")
+    assert done.exit_code != 0 and done.stderr == "Error: nowhere.ipynb: is not a file\n"
 
 
-def test_papermills_own_files_of_parameters_work(swept, tmp_path):
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"epochs": 2, "train_size": 640}))
-    papermill = [sys.executable, "-m", "papermill", WALKTHROUGH, "out.ipynb", "-f", "params.yaml"]
-    subprocess.run([*papermill, "-y", "{val_size: 160, lr: 0.1, seed: 0}"], cwd=tmp_path,
-                   check=True, capture_output=True)  # fmt: skip
+def test_papermills_own_files_of_parameters_work(swept):
     same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
-    assert read_record(tmp_path / "out.ipynb")["history"] == read_record(same)["history"]
+    (single,) = (swept / "single").iterdir()
+    assert read_record(single)["history"] == read_record(same)["history"]
+    assert read_record(single)["parameters"] == read_record(same)["parameters"]
+
+
+@pytest.mark.whole  # what papermill makes of it alone is compared above
+def test_a_single_run_of_the_command_is_that_of_the_sweep_to_the_last_bit(
+    swept, command, tmp_path
+):
+    values = SLICE | {"lr": 0.1, "seed": 0}
+    assert command("run", *words(values), "-o", "single").returncode == 0
+    (single,) = (tmp_path / "single").iterdir()
+    same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
+    assert read_record(single)["history"] == read_record(same)["history"]
 
 
 def test_the_readme_names_the_commands():
