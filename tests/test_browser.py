@@ -210,6 +210,16 @@ def screenshot(page: Page, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def first_page(new_page, lab):
+    """What a learner sees first."""
+    page = new_page()
+    page.goto(f"{lab.address}/?token={lab.token}", wait_until="domcontentloaded")
+    ready(page)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
 def chapter_06(new_page, lab):
     """The page of chapter 06, every cell run."""
     page = new_page()
@@ -225,10 +235,9 @@ def test_the_server_listens_on_this_machine_only_and_wants_its_token(lab):
         lab.ask("kernels", token="")
 
 
-def test_a_learner_finds_the_walkthrough_with_numbered_contents_and_no_news(new_page, lab):
-    page = new_page()
-    page.goto(f"{lab.address}/?token={lab.token}", wait_until="domcontentloaded")
-    panel = ready(page)
+def test_a_learner_finds_the_walkthrough_with_numbered_contents_and_no_news(first_page):
+    page = first_page
+    panel = page.locator(".jp-NotebookPanel")
     expect(panel).to_have_count(1)
     expect(panel.locator("h1").first).to_be_visible()
     contents = page.locator(".jp-TableOfContents-tree")
@@ -237,7 +246,6 @@ def test_a_learner_finds_the_walkthrough_with_numbered_contents_and_no_news(new_
     page.wait_for_timeout(3000)  # when a question about news would have come
     expect(page.locator(".Toastify__toast")).to_have_count(0)
     screenshot(page, "lab")
-    page.close()
 
 
 # strokes in a unit square, from above
@@ -320,7 +328,7 @@ def place(picture: torch.Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    "digits", [list(DIGITS)[::3], pytest.param(list(DIGITS), marks=pytest.mark.whole)]
+    "digits", [list(DIGITS)[::5], pytest.param(list(DIGITS), marks=pytest.mark.whole)]
 )
 def test_digits_drawn_with_the_mouse_are_read_small_in_a_corner_and_large(pad, digits):
     right = {}
@@ -373,15 +381,17 @@ def test_a_fast_stroke_goes_through_every_point_that_the_browser_noted(pad):
         assert drawn[y * SIDE // 280, x * SIDE // 280] > 0, (x, y)
 
 
-def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad):
+@pytest.mark.parametrize("count", [3, pytest.param(10, marks=pytest.mark.whole)])
+def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad, count):
     pad.wipe()
     pad.status.evaluate("""status => {
         window.said = [];
-        new MutationObserver(() => window.said.push(status.textContent))
-            .observe(status, {childList: true, characterData: true, subtree: true});
+        window.listening?.disconnect();
+        window.listening = new MutationObserver(() => window.said.push(status.textContent));
+        window.listening.observe(status, {childList: true, characterData: true, subtree: true});
     }""")
     said = []
-    for digit, key in zip(range(10), itertools.cycle(["Enter", "Space"])):
+    for digit, key in zip(range(count), itertools.cycle(["Enter", "Space"])):
         pad.page.keyboard.press("Tab")
         expect(pad.whole.get_by_role("button", name=f"Test digit {digit}")).to_be_focused()
         pad.page.keyboard.press(key)
@@ -390,7 +400,8 @@ def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad
         button = pad.whole.get_by_role("button", name=f"Test digit {digit}").locator("canvas")
         assert torch.equal(pad.pixels(pad.seen, 28), pad.pixels(button, 28))
     assert pad.page.evaluate("said") == said
-    assert sum(f"digit {n}. The network reads {n}" in text for n, text in enumerate(said)) >= 8
+    right = [f"digit {n}. The network reads {n}" in text for n, text in enumerate(said)]
+    assert sum(right) >= 0.8 * count
 
 
 def shows_its_pictures_and_is_saved_clean(page: Page, panel, lab: Lab, name: str) -> None:
@@ -413,15 +424,18 @@ def shows_its_pictures_and_is_saved_clean(page: Page, panel, lab: Lab, name: str
     assert not any("execution" in cell.metadata for cell in saved.cells)
 
 
-EXECUTED = ["00_walkthrough", "06_evaluation"]  # of the others, nbval executes every cell
-OPENED = [path.stem for path in CHAPTERS if path.stem not in EXECUTED]
+EXECUTED = "06_evaluation"  # of the others, nbval executes every cell
 
 
 @pytest.mark.parametrize(
-    "name", [*EXECUTED, *(pytest.param(name, marks=pytest.mark.whole) for name in OPENED)]
+    "name",
+    [
+        pytest.param(path.stem, marks=[] if path.stem == EXECUTED else pytest.mark.whole)
+        for path in CHAPTERS
+    ],
 )
 def test_a_notebook_runs_in_the_browser_and_shows_its_pictures(name, new_page, lab, request):
-    if name == "06_evaluation":
+    if name == EXECUTED:
         page = request.getfixturevalue("chapter_06")
         panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         shows_its_pictures_and_is_saved_clean(page, panel, lab, name)
@@ -434,13 +448,9 @@ def test_a_notebook_runs_in_the_browser_and_shows_its_pictures(name, new_page, l
     lab.stop_kernel(name)
 
 
-def test_other_notebooks_open_in_the_browser_and_show_their_pictures(new_page, lab):
-    page = new_page()
-    for name in OPENED[::3]:
-        panel = open_notebook(page, lab, name)
-        shows_its_pictures_and_is_saved_clean(page, panel, lab, name)
-        lab.stop_kernel(name)
-    page.close()
+def test_what_is_stored_is_shown_in_the_browser_without_running_it(first_page, lab):
+    panel = first_page.locator(".jp-NotebookPanel")
+    shows_its_pictures_and_is_saved_clean(first_page, panel, lab, "00_walkthrough")
 
 
 def test_no_request_left_this_machine(asked, lab, trap):

@@ -289,25 +289,36 @@ def axe() -> str:
     return axe_script()
 
 
+@pytest.fixture(scope="module")
+def tab(browser):
+    """One page for all, without a network: a new one each time takes longer than what it shows."""
+    context = browser.new_context(offline=True)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def opened(browser, site):
-    """Opens a page, without a network, and counts what it asks for besides itself."""
-    asked, errors, contexts = [], [], []
+def opened(tab, site):
+    """Opens a page, and counts what it asks for besides itself."""
+    asked, errors = [], []
 
     def open_page(name, width=1280, height=720, scheme="light"):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(error))
-        page.goto((site / name).as_uri())
-        return page
+        tab.goto("about:blank")  # so that what comes is new even if it was there already
+        tab.set_viewport_size({"width": width, "height": height})
+        tab.emulate_media(media="screen", color_scheme=scheme)
+        tab.goto((site / name).as_uri())
+        return tab
 
+    listeners = {
+        "request": lambda request: asked.append(request.url),
+        "pageerror": lambda error: errors.append(error),
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
     yield open_page
-    for context in contexts:
-        context.close()
+    tab.goto("about:blank")
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
     own = {path.resolve().as_uri() for path in html_files(site)}
     asked = {url.partition("#")[0] for url in asked if not url.startswith(("data:", "about:"))}
     assert asked <= own and not errors
@@ -317,18 +328,25 @@ PAGES = ["index", *NAMES, "exercises/01_try", "instructor"]
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 IN_ALL_LOOKS = {"index", "03_loss", "exercises/01_try"}  # the others in turn, as all share a style
 AXE = [
-    pytest.param(
-        name, *look, marks=[] if name in IN_ALL_LOOKS or a % 4 == b else pytest.mark.whole
-    )
+    (name, *look)
     for a, name in enumerate(PAGES)
     for b, look in enumerate(LOOKS)
+    if name in IN_ALL_LOOKS or a % 4 == b
 ]
+EVERY = [(name, *look) for name in PAGES for look in LOOKS]
 
 
 @pytest.mark.parametrize(("name", "width", "scheme"), AXE)
 def test_axe_finds_nothing_in_light_in_dark_and_on_a_phone(opened, axe, name, width, scheme):
     page = opened(f"{name}.html", width, 844, scheme)
-    assert violations(page, axe) == []
+    assert violations(page, axe, every=False) == []
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(("name", "width", "scheme"), EVERY)
+def test_axe_finds_nothing_in_any_text_of_any_page(opened, axe, name, width, scheme):
+    page = opened(f"{name}.html", width, 844, scheme)
+    assert violations(page, axe, every=True) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -365,33 +383,41 @@ def deck_opened(opened, name) -> tuple:
 @pytest.mark.parametrize("name", NAMES)
 def test_on_every_slide_everything_is_inside_and_large_enough(opened, name):
     page, numbers = deck_opened(opened, name)
-    for number in numbers:
-        page.evaluate(f"Reveal.slide({number})")
-        wrong = page.evaluate("""() => {
-            const slide = Reveal.getCurrentSlide(), wrong = [];
+    wrong = page.evaluate(
+        """count => {
+        const wrong = [];
+        for (let number = 0; number < count; number++) {
+            Reveal.slide(number);
+            const slide = Reveal.getCurrentSlide();
+            const say = (what, e) => wrong.push(`slide ${number + 1}: ${what}: ${e}`);
             for (const e of slide.querySelectorAll(':not(aside, aside *)')) {
                 const box = e.getBoundingClientRect(), size = getComputedStyle(e).fontSize;
+                const html = e.outerHTML.slice(0, 200);
                 if (box.right > 1280.5 || box.bottom > 720.5 || box.left < 0 || box.top < 0)
-                    wrong.push(`outside: ${e.outerHTML.slice(0, 200)}`);
+                    say('outside', html);
                 if (e.scrollWidth > e.clientWidth + 1 && e.matches('pre, div'))
-                    wrong.push(`cut off: ${e.outerHTML.slice(0, 200)}`);
+                    say('cut off', html);
                 if (e.matches('pre, p, td') && parseFloat(size) < 14)
-                    wrong.push(`${size} is small: ${e.outerHTML.slice(0, 200)}`);
-                if (e.matches("img") && box.height < 240) wrong.push(`low: ${e.alt}`);
+                    say(`${size} is small`, html);
+                if (e.matches("img") && box.height < 240) say('low', e.alt);
             }
-            return wrong;
-        }""")
-        assert wrong == [], f"slide {number + 1}"
+        }
+        return wrong;
+    }""",
+        len(numbers),
+    )
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "03_loss" else pytest.mark.whole) for n in NAMES]
+    ("name", "every"),
+    [("03_loss", False), *(pytest.param(name, True, marks=pytest.mark.whole) for name in NAMES)],
 )
-def test_axe_finds_nothing_on_slides(opened, axe, name):
+def test_axe_finds_nothing_on_slides(opened, axe, name, every):
     page, numbers = deck_opened(opened, name)
     for number in numbers[::10]:
         page.evaluate(f"Reveal.slide({number})")
-        assert violations(page, axe) == [], f"slide {number + 1}"
+        assert violations(page, axe, every) == [], f"slide {number + 1}"
 
 
 def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened):
@@ -401,3 +427,4 @@ def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened):
         page.keyboard.press("s")
     notes = popup.value.locator(".speaker-controls-notes")
     notes.get_by_text("To learn, it must be told in one number").wait_for(timeout=30_000)
+    popup.value.close()

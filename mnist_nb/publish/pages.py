@@ -1,5 +1,6 @@
 """The notebooks as pages that open from a file: one file each, no script, no request."""
 
+import functools
 import posixpath
 import re
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from bs4 import BeautifulSoup
 from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
@@ -56,24 +58,42 @@ class _Renderer(IPythonRenderer):
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
 
+@pass_context
+def _relative(context, to: str) -> str:
+    """Where `to`, a name on the site, is for the page that is being written."""
+    here = context["resources"]["page"]["here"].name
+    return posixpath.relpath(to, posixpath.dirname(here) or ".")
+
+
 class _Exporter(HTMLExporter):
     """nbconvert's exporter, with this project's templates."""
 
-    def __init__(self, template: str, **more):
+    def __init__(self, template: str):
         shown = ["text/html", "text/markdown", "image/png", "text/plain"]
         super().__init__(
             config=Config({"NbConvertBase": {"display_data_priority": shown}}),
             extra_template_basedirs=[str(Path(__file__).parent / "templates")],
             template_name="mnist_nb",
             template_file=template,
-            **more,
+            optimistic_validation=True,  # once, not after each of its steps
+            filters={"relative": _relative},
         )
+
+    def from_notebook_node(self, nb: NotebookNode, resources=None, **more) -> tuple[str, dict]:
+        """The page, without the parsing by which HTMLExporter mends what we mend ourselves."""
+        info = nb.metadata.get("language_info", {})
+        lexer = info.get("pygments_lexer", info.get("name"))
+        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=self))
+        return super(HTMLExporter, self).from_notebook_node(nb, resources, **more)
 
     @pass_context
     def markdown2html(self, context, source: str) -> str:
         attachments = context.get("cell", {}).get("attachments", {})
         renderer = _Renderer(escape=False, attachments=attachments, anchor_link_text="")
         return MarkdownWithMath(renderer=renderer).render(source)
+
+
+_exporter = functools.cache(_Exporter)  # one per template, which takes long to compile
 
 
 def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
@@ -108,7 +128,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         files[f"{page.name}.html"] = html.encode()
         files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
-    template = _Exporter("map.html.j2").environment.get_template("map.html.j2")
+    template = _exporter("map.html.j2").environment.get_template("map.html.j2")
     n, m = len(chapters), len(chapters) + len(exercises)
     index = template.render(chapters=done[:n], exercises=done[n:m], guides=done[m:],
                             archives=list(archives))  # fmt: skip
@@ -134,17 +154,17 @@ def export(
     notebook: NotebookNode, template: str, name: str, published: set[str], **more
 ) -> BeautifulSoup:
     """The HTML of `notebook`, to be found under `name` beside the `published` ones."""
-    exporter = _Exporter(template)
+    html, _ = _exporter(template).from_notebook_node(notebook, resources=more)
     here = posixpath.dirname(name)
-    exporter.register_filter("relative", lambda to: posixpath.relpath(to, here or "."))
-    html, _ = exporter.from_notebook_node(notebook, resources=more)
     soup = BeautifulSoup(html, "html.parser")
     for link in soup.find_all("a", href=True):
         _mend_link(link, here, published)
     for table in soup.find_all("table"):
         _mend_table(table, soup)
-    for style in soup.select("body style"):  # pandas brings its own
+    for style in soup.body.find_all("style"):  # pandas brings its own
         style.decompose()
+    for image in soup.find_all("img", alt=False):
+        image["alt"] = "No description has been provided for this image"
     for box in soup.select("pre, .scroll"):  # so that the arrow keys can scroll it
         if len(max(box.get_text().splitlines(), key=len, default="")) > 30 or box.name == "div":
             box["tabindex"] = "0"
