@@ -62,14 +62,16 @@ def pytest_collection_modifyitems(items):
 """
 
 
-@pytest.mark.parametrize("dist", ["load", "loadgroup"])
+@pytest.mark.parametrize("dist", ["load", "loadgroup", "loadscope"])
 def test_cells_stay_together_and_in_order_though_shuffled_and_dealt_to_workers(tmp_path, dist):
-    notebooks = [notebook(tmp_path / f"{name}.ipynb", *CHAIN).name for name in "ab"]
+    first = "with open('begun', 'a') as file:\n    print(file.write('1'))", "1\n"
+    notebooks = [notebook(tmp_path / f"{name}.ipynb", first, *CHAIN).name for name in "ab"]
     (tmp_path / "backwards.py").write_text(BACKWARDS)
     said = run_pytest(
         tmp_path, "-n2", f"--dist={dist}", "-p", "backwards", *notebooks, PYTHONPATH=str(tmp_path)
     )
-    assert "8 passed" in said, said
+    assert "10 passed" in said, said
+    assert (tmp_path / "begun").read_text() == "11", "each notebook was begun once"
 
 
 def test_a_cell_alone_has_all_cells_before_it_run_first(tmp_path):

@@ -314,6 +314,9 @@ def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(
     first = start(*sweep)
     wait_until(lambda: len(results_in(tmp_path / "out")) >= 2, "some are finished")
     (os.kill if how == signal.SIGKILL else os.killpg)(first.pid, how)
+    if how == signal.SIGINT:  # an impatient person
+        assert first.stderr.readline().startswith("stopping")
+        os.killpg(first.pid, how)
     _, stderr = first.communicate()
     if how == signal.SIGINT:
         assert first.returncode != 0 and stderr.count("Error: ") == 1, stderr

@@ -180,8 +180,6 @@ def pytest_itemcollected(item) -> None:
     if isinstance(item, IPyNbCell):
         comparison.compare_more(item)
         item.output_timeout = OUTPUT_TIMEOUT
-        if item.config.getoption("loadgroup", False):  # of xdist
-            item.add_marker(pytest.mark.xdist_group(item.parent.nodeid))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -229,8 +227,8 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Deal out whole files, whatever way of dealing out single tests is asked for."""
-    if config.getoption("dist") not in ("load", "loadfile", "worksteal"):
-        return None  # the others keep the cells of a notebook together
+    if config.getoption("dist") in ("each", "loadscope"):
+        return None  # they keep the cells of a notebook together
     from xdist.scheduler import LoadFileScheduling
 
     first = config.getini("longest_first")
