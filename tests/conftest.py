@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 import uuid
 from pathlib import Path
 
@@ -22,6 +23,18 @@ NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "exercises").glob("*.ip
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # 640 + 160 real images: a run of a second
 SLICE = {"train_size": "640", "val_size": "160", "epochs": "2"}
+
+
+with (PROJECT / "pyproject.toml").open("rb") as file:
+    OPTIONS = tomllib.load(file)["tool"]["pytest"]["ini_options"]["addopts"]
+# what has nothing to do with notebooks, and takes longer to import than a small one takes
+WITHOUT = ["-p", "no:hypothesispytest", "-p", "no:pytest_mpl"]
+
+
+def settings_for(folder: Path) -> list:
+    """Make this project's settings those of a pytest in `folder`, but for what is slow to load."""
+    options = f"addopts={OPTIONS.replace('--mpl ', '')}"
+    return ["-c", PROJECT / "pyproject.toml", "--rootdir", folder, *WITHOUT, "-o", options]
 
 
 def words(parameters: dict) -> list[str]:

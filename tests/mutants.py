@@ -165,10 +165,10 @@ def detectors(mutant: Mutant, before: str = "") -> Iterator[tuple[str, list[str]
     if mutant.cell:
         yield "lint", [*python, "-m", "mnist_nb.cli", "lint", mutant.file]
         yield "nbval", [*pytest, mutant.file]
-        yield "unit tests", [*pytest, *first]
-    else:
-        yield "unit tests", [*pytest, *first]
+    yield "unit tests", [*pytest, "-m", "not whole", *first]
+    if not mutant.cell:
         yield "nbval", [*pytest, "notebooks"]
+    yield "unit tests", [*pytest, "-m", "whole", *first]
     yield "unit tests", [*pytest, *others]
 
 

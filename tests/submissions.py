@@ -112,7 +112,7 @@ def tampered(blank: NotebookNode) -> NotebookNode:
 
 def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, int]]]:
     """The samples that end in ways of their own, several mistakes in one notebook."""
-    every, first, second = submissions(forbidden), "01_architecture", "02_optimizer"
+    every, first = submissions(forbidden), "01_architecture"
     several = changed(
         first,
         margin="while True:\n    pass",
@@ -121,10 +121,8 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
     )
     outside = next(c.source for c in every["outside"][first][0].cells if c.id == "margin")
     subtle = changed(first, margin=outside, prune=SUBTLE[first]["prune"])
-    found = {name: {first: every[name][first]} for name in
-             ("exits", "no notebook", "stubborn", "tampered")}  # fmt: skip
+    found = {name: every[name] for name in ("exits", "no notebook", "stubborn")}
     found["raises"] = {first: (several, points(first, "prune"))}
-    found["right"] = {second: every["right"][second]}
     found["subtle"] = {first: (subtle, points(first) - points(first, "prune"))}
     return found | {"nothing": {}}
 

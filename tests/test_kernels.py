@@ -270,7 +270,7 @@ def test_what_is_to_happen_at_a_kernels_end_happens(tmp_path, request):
             kernel.manager.shutdown_kernel()
             assert process.poll() == 0
         left.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert left[0] == left[1]
+    assert left[0].items() >= left[1].items(), "nothing that a fresh one does is missing"
     assert left[0].keys() >= {"object", "unclosed", "of a module", "registered", "thread"}
 
 
@@ -352,11 +352,12 @@ def test_after_an_installation_the_next_kernel_has_what_is_new(monkeypatch, plai
 @needs_fork
 def test_a_notebook_with_torch_finds_it_imported_though_one_without_was_first(monkeypatch):
     monkeypatch.setattr(kernels, "_launcher", None)
+    monkeypatch.setattr(kernels, "MODULES", ("mailbox",))  # in the place of torch
     for source, imported in (("1 + 1", False), ("import torch", True), ("1 + 1", True)):
         cell = nbformat.v4.new_code_cell(source)
         kernels.use(nbformat.v4.new_notebook(cells=[cell]))
         with running() as kernel:
-            assert kernel.run("import sys; print('torch' in sys.modules)") == str(imported)
+            assert kernel.run("import sys; print('mailbox' in sys.modules)") == str(imported)
     kernels._launcher.stop()
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, settings_for
 from mutants import Mutant, catalogue, caught_by, copy_project, mutated
 
 QUICK, OTHERS = catalogue()
@@ -19,8 +19,7 @@ def copy(tmp_path_factory):
 THREE = (
     "architecture-count: {'strip': 'execution_count'}",
     "architecture-count: {'output': ['55050', '55060']}",
-    "figures.py: values = [row[key] for row in history] → "
-    "values = [row['val_loss'] for row in history]",
+    "evaluation.py: y * classes + predicted → predicted * classes + y",
 )
 EACH = [
     pytest.param(mutant, marks=[] if str(mutant).endswith(THREE) else pytest.mark.whole)
@@ -72,8 +71,8 @@ def suite(folder, *options, **files):
     """What the project's own pytest options make of tests in `folder`, two at a time."""
     for name, text in files.items():
         (folder / f"test_{name}.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-c", PROJECT / "pyproject.toml", "-n", "2"]
-    command += ["--dist", "loadfile", "--rootdir", folder, *options, folder]
+    command = [sys.executable, "-m", "pytest", *settings_for(folder), "-n", "2"]
+    command += ["--dist", "loadfile", *options, folder]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
 
 

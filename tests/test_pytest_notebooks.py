@@ -5,11 +5,10 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 
 import nbformat
 import pytest
-from conftest import PROJECT, small_notebook
+from conftest import PROJECT, WITHOUT, settings_for, small_notebook
 
 from mnist_nb.publish.refresh import refresh
 from mnist_nb.tools.settings import isolated
@@ -32,17 +31,9 @@ def notebook(path, *cells):
 CHAIN = [("x = 1\nprint(x)", "1\n"), *[("x *= 2\nprint(x)", f"{2**n}\n") for n in (1, 2, 3)]]
 
 
-SETTINGS = PROJECT / "pyproject.toml"
-with SETTINGS.open("rb") as file:
-    OPTIONS = tomllib.load(file)["tool"]["pytest"]["ini_options"]["addopts"]
-# what has nothing to do with notebooks, and takes longer to import than they take
-WITHOUT = ["-p", "no:hypothesispytest", "-p", "no:pytest_mpl"]
-
-
 def run_pytest(folder, *arguments, settings=True, **environment):
     """What pytest says in `folder`, with this project's settings or without any."""
-    ours = ["-c", SETTINGS, "--rootdir", folder, "-o", "cache_dir=.cache", *WITHOUT,
-            "-o", f"addopts={OPTIONS.replace('--mpl ', '')}"]  # fmt: skip
+    ours = [*settings_for(folder), "-o", "cache_dir=.cache"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--color=no", *(ours if settings else []), *arguments],
         cwd=folder, capture_output=True, text=True, timeout=100,
