@@ -23,7 +23,8 @@ COMMAND := $(PY) -m mnist_nb.cli
 PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 MADE := build/environment.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
-JOBS ?= $(shell $(PY) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+# one more than there are cores: a test that waits for a process leaves its core to others
+JOBS ?= $(shell $(PY) -c "import os; print(1 + (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()))")
 ARGS ?=
 # absolute, as nbgrader is started in other folders
 WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
