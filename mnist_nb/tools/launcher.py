@@ -191,10 +191,7 @@ def end() -> None:
     To take everything that was imported apart, as Python would, takes half a second.
     """
     threading._shutdown()
-    atexit._run_exitfuncs()
-    if (notebook := sys.modules["__main__"].__dict__) is not globals():
-        notebook.clear()  # objects that have something to do at their end do it now
-    gc.collect()
+    atexit._run_exitfuncs()  # IPython's empties the notebook's names
     for thing in gc.get_objects():
         if issubclass(type(thing), io.IOBase.__base__):
             with contextlib.suppress(Exception):  # a file that is closed, or cannot be written
