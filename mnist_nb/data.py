@@ -27,7 +27,7 @@ from platformdirs import user_data_path
 from tqdm import tqdm
 
 from mnist_nb.errors import DataError, Problem
-from mnist_nb.files import write_whole
+from mnist_nb.files import PROJECT, write_whole
 from mnist_nb.wheels import download
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
@@ -80,7 +80,7 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
     if data_dir is not None:
         return Path(os.path.expanduser(data_dir)).absolute()
     if from_environment := os.environ.get("MNIST_NB_DATA"):
-        return Path(__file__).parents[1] / os.path.expanduser(from_environment)
+        return PROJECT / os.path.expanduser(from_environment)
     return user_data_path("mnist-nb", appauthor=False)
 
 

@@ -163,7 +163,7 @@ def detectors(mutant: Mutant, before: str = "") -> Iterator[tuple[str, list[str]
         if file.exists() and f"\ndef {test[2]}(" in file.read_text(encoding="utf-8"):
             yield "unit tests", [*pytest, f"{test[1]}::{test[2]}"]
     if mutant.cell:
-        yield "lint", [*python, "-m", "mnist_nb.cli", "lint", mutant.file]
+        yield "lint", [*python, "-m", "mnist_nb.tools.cli", "lint", mutant.file]
         yield "nbval", [*pytest, mutant.file]
     yield "unit tests", [*pytest, "-m", "not whole", *first]
     if not mutant.cell:

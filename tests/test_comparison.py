@@ -15,8 +15,8 @@ from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance, pictures
-from mnist_nb.publish.normal_form import CEILINGS
+from mnist_nb.tools.verify.comparison import ALLOWED, forgive, picture_distance, pictures
+from mnist_nb.tools.verify.normal_form import CEILINGS
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def nbval(folder, *cells) -> str:
         [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--color=no",
          *(word for name in ("hypothesispytest", "pytest_mpl", "cacheprovider")
            for word in ("-p", f"no:{name}")),
-         "-p", "mnist_nb.publish.plugin", "copy.ipynb"],
+         "-p", "mnist_nb.tools.verify.plugin", "copy.ipynb"],
         cwd=folder, capture_output=True, text=True,
     ).stdout  # fmt: skip
 

@@ -16,9 +16,9 @@ from conftest import PROJECT, Family, small_notebook, wait_until
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 
-from mnist_nb.publish.normal_form import serialised
-from mnist_nb.publish.refresh import refresh
 from mnist_nb.tools import kernels
+from mnist_nb.tools.verify.normal_form import serialised
+from mnist_nb.tools.verify.refresh import refresh
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 SECONDS = 60

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from conftest import NOTEBOOKS, WALKTHROUGH, settings_for
 
-from mnist_nb.cli import main
 from mnist_nb.errors import Problem
-from mnist_nb.publish.normal_form import problems, rhythm
-from mnist_nb.publish.prose import unexplained
-from mnist_nb.publish.refresh import refresh
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.verify.normal_form import problems, rhythm
+from mnist_nb.tools.verify.prose import unexplained
+from mnist_nb.tools.verify.refresh import refresh
 
 SOURCE_CELLS = ["In [14]", "In [15]", "In [16]", "In [17]", "In [18]", "In [20]"]
 

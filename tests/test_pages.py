@@ -16,9 +16,9 @@ from conftest import CHAPTERS, PROJECT, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_nb import wheels
-from mnist_nb.cli import main
-from mnist_nb.publish.pages import PublishError, build_site
-from mnist_nb.publish.slides import REVEAL, REVEAL_SHA256, build_slides
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.site.pages import PublishError, build_site
+from mnist_nb.tools.site.slides import REVEAL, REVEAL_SHA256, build_slides
 
 NAMES = [path.stem for path in CHAPTERS]
 GUIDE = "instructor.html"

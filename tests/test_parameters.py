@@ -15,8 +15,13 @@ from torchvision import datasets
 
 from mnist_nb import data
 from mnist_nb.errors import DataError, ParameterError
-from mnist_nb.runs.parameters import RULES, check_parameters, declared_parameters, read_values
-from mnist_nb.runs.records import MIME
+from mnist_nb.tools.runs.parameters import (
+    RULES,
+    check_parameters,
+    declared_parameters,
+    read_values,
+)
+from mnist_nb.tools.runs.records import MIME
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
 DEFAULTS = {name: d.default for name, d in declared_parameters(NOTEBOOK).items()}

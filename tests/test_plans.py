@@ -8,12 +8,20 @@ import pytest
 from click.testing import CliRunner
 from conftest import WALKTHROUGH, small_notebook
 
-from mnist_nb.cli import main
 from mnist_nb.errors import ParameterError
-from mnist_nb.runs.parameters import declared_parameters, read_values, word_reader
-from mnist_nb.runs.plans import MOST, SweepError, count, expand, planned, read_plan, values_of
-from mnist_nb.runs.run import read_notebook
-from mnist_nb.runs.sweep import prepare
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.parameters import declared_parameters, read_values, word_reader
+from mnist_nb.tools.runs.plans import (
+    MOST,
+    SweepError,
+    count,
+    expand,
+    planned,
+    read_plan,
+    values_of,
+)
+from mnist_nb.tools.runs.run import read_notebook
+from mnist_nb.tools.runs.sweep import prepare
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
 TAGGED, INJECTED = {"tags": ["parameters"]}, {"tags": ["injected-parameters"]}
@@ -169,10 +177,10 @@ def test_plans_are_counted_without_making_their_runs():
 
 LITTLE = """
 import resource, sys
-import mnist_nb.runs.sweep, click.testing, nbformat.v4, IPython.core.inputtransformer2
+import mnist_nb.tools.runs.sweep, click.testing, nbformat.v4, IPython.core.inputtransformer2
 unit = 1 if sys.platform == "darwin" else 1024
 limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 150_000_000
-from mnist_nb.cli import main
+from mnist_nb.tools.cli import main
 for arguments in {commands!r}:
     done = click.testing.CliRunner().invoke(main, arguments)
     print(done.output, done.exception)

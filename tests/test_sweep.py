@@ -25,11 +25,11 @@ from click.testing import CliRunner
 from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
 from papermill.iorw import papermill_io
 
-from mnist_nb.cli import main
-from mnist_nb.runs.parameters import declared_parameters
-from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
-from mnist_nb.runs.records import read_record
-from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of, prepare, seconds_taken
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.parameters import declared_parameters
+from mnist_nb.tools.runs.plans import SweepError, expand, planned, read_plan, values_of
+from mnist_nb.tools.runs.records import read_record
+from mnist_nb.tools.runs.sweep import cluster, do_run, estimate, place_of, prepare, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
 PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
@@ -211,7 +211,7 @@ def done_once(tmp_path_factory):
     """A folder with the sweep of six small runs, and the process that did it."""
     folder = tmp_path_factory.mktemp("done")
     small_notebook(folder / "n.ipynb", SOURCE, parameters=PARAMETERS)
-    call = [sys.executable, "-m", "mnist_nb.cli", *SWEEP, "0:3"]
+    call = [sys.executable, "-m", "mnist_nb.tools.cli", *SWEEP, "0:3"]
     return folder, subprocess.run(call, cwd=folder, capture_output=True, text=True)
 
 
@@ -292,7 +292,7 @@ def start(tmp_path):
     """A way to start a module's command, and to find all that it started."""
     family = Family(tmp_path)
 
-    def start(*arguments, module="mnist_nb.cli") -> subprocess.Popen:
+    def start(*arguments, module="mnist_nb.tools.cli") -> subprocess.Popen:
         def prepare():
             # some shells start what runs in the background deaf to Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -385,7 +385,7 @@ def swept(tmp_path_factory):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
 
     for prepared, arguments in (
-        (on_one_core, ["mnist_nb.cli", "sweep", "-f", "sweep.yaml", "-o", "out"]),
+        (on_one_core, ["mnist_nb.tools.cli", "sweep", "-f", "sweep.yaml", "-o", "out"]),
         (None, ["papermill", WALKTHROUGH, "single/out.ipynb", *of_papermill]),
     ):
         subprocess.run([sys.executable, "-m", *arguments], cwd=folder, check=True,
@@ -501,7 +501,7 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work():
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "tls://127.0.0.1:9", "nowhere://", "tcp://"])
 def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address, monkeypatch):
-    monkeypatch.setattr("mnist_nb.runs.cluster.ANSWERS_WITHIN", 1)
+    monkeypatch.setattr("mnist_nb.tools.runs.cluster.ANSWERS_WITHIN", 1)
     with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(address):
         pass
     clients = [it for it in gc.get_objects() if type(it) is distributed.Client]

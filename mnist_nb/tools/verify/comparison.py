@@ -1,6 +1,6 @@
 """How a notebook's outputs are compared: nbval, and what it lacks.
 
-`mnist_nb.publish.plugin` brings it into pytest. nbval compares text exactly.
+`mnist_nb.tools.verify.plugin` brings it into pytest. nbval compares text exactly.
 Here, in a cell tagged `nbval-approx`, a decimal number may differ from
 the stored one: by one unit in its last printed place, or by what the cell's
 metadata states: {"nbval": {"atol": 0.001}}, with `rtol` and `ulp` (units in the
@@ -24,7 +24,7 @@ from matplotlib import ft2font
 from nbval.plugin import IPyNbCell
 from PIL import Image
 
-from mnist_nb.publish.normal_form import DEFAULTS, WIDGET
+from mnist_nb.tools.verify.normal_form import DEFAULTS, WIDGET
 
 # In levels of 255. As other processors round, no picture of the notebooks was further off than
 # 0.2, but for those whose cells say so; one wrong letter is 1.7, two series swapped are 5 to 30.

@@ -6,7 +6,7 @@ import statistics
 
 import nbformat
 
-from mnist_nb.publish.prose import unexplained
+from mnist_nb.tools.verify.prose import unexplained
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

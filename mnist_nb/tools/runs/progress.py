@@ -5,7 +5,7 @@ import time
 
 from tqdm import tqdm
 
-from mnist_nb.runs.work import Outcome
+from mnist_nb.tools.runs.work import Outcome
 
 
 class Progress:

@@ -25,12 +25,12 @@ from nbformat import NotebookNode
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.publish.containment import inside, limits, need_containment
-from mnist_nb.publish.feedback import page
-from mnist_nb.publish.student import STUB, need_nbgrader, student_version
+from mnist_nb.tools.classroom.containment import inside, limits, need_containment
+from mnist_nb.tools.classroom.feedback import page
+from mnist_nb.tools.classroom.student import STUB, need_nbgrader, student_version
 
 _LARGEST = 20_000_000  # bytes of a submitted notebook
-_NBGRADER = "import mnist_nb.no_grammar, nbgrader.__main__"  # its command, a second sooner
+_NBGRADER = "import mnist_nb.tools.no_grammar, nbgrader.__main__"  # its command, a second sooner
 
 
 class GradingError(Problem):

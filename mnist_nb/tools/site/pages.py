@@ -19,11 +19,9 @@ from traitlets.config import Config
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.runs.run import PROJECT, no_place, read_notebook
+from mnist_nb.tools.project import GUIDE, NOTEBOOKS, STUDENT
+from mnist_nb.tools.runs.run import no_place, read_notebook
 
-NOTEBOOKS = PROJECT / "notebooks"
-STUDENT = PROJECT / "build" / "student"
-GUIDE = PROJECT / "docs" / "instructor.md"
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
 _EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
@@ -106,7 +104,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         PublishError: a notebook has math that cannot be read, or exercises have solutions.
         RunError: a notebook cannot be read, or `folder` cannot be written.
     """
-    from mnist_nb.publish.slides import build_slides  # which uses what is below
+    from mnist_nb.tools.site.slides import build_slides  # which uses what is below
 
     write_files(folder, {})  # ask before the work, not after it
     chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]

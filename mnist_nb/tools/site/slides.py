@@ -16,7 +16,8 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
-from mnist_nb.publish.pages import NOTEBOOKS, export, read_page, write_files
+from mnist_nb.tools.project import NOTEBOOKS
+from mnist_nb.tools.site.pages import export, read_page, write_files
 from mnist_nb.wheels import kept
 
 # reveal.js 5.2.1, byte for byte npm's. We take it from a wheel, as whoever has this package has

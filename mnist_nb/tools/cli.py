@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from mnist_nb.data import DATASETS
-from mnist_nb.endings import like_ctrl_c, read_or_not
 from mnist_nb.errors import ParameterError, Problem
+from mnist_nb.tools.endings import like_ctrl_c, read_or_not
+from mnist_nb.tools.project import EXERCISES, GRADES, PROJECT, STUDENT, WALKTHROUGH
 
-PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
 CHECK_ABOVE = 10_000  # runs that it checks without one: a second or two
 NAMED = 20  # runs that a sweep names when they failed
@@ -61,10 +61,10 @@ def data(dataset: str, data_dir: Path | None) -> None:
 @like_ctrl_c()
 def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with parameters."""
-    from mnist_nb.runs import records
-    from mnist_nb.runs import run as runs
+    from mnist_nb.tools.runs import records
+    from mnist_nb.tools.runs.run import run
 
-    path = runs.run(notebook or runs.WALKTHROUGH, _once(given), output)
+    path = run(notebook or WALKTHROUGH, _once(given), output)
     try:
         history = records.read_record(path)["history"]
     except ValueError:
@@ -110,9 +110,8 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     Every run is checked before the first one starts. The same command again goes on where it
     was stopped: what is finished is not run again.
     """
-    from mnist_nb.runs.plans import SweepError, count, read_plan
-    from mnist_nb.runs.run import WALKTHROUGH
-    from mnist_nb.runs.sweep import carry_out, duration, prepare
+    from mnist_nb.tools.runs.plans import SweepError, count, read_plan
+    from mnist_nb.tools.runs.sweep import carry_out, duration, prepare
 
     plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
@@ -153,7 +152,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Read the records of runs back, from executed notebooks and folders of them."""
-    from mnist_nb.runs.records import grouped, notebooks_in, read_record, table
+    from mnist_nb.tools.runs.records import grouped, notebooks_in, read_record, table
 
     found = []
     for path in notebooks_in(list(paths)):
@@ -193,7 +192,7 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
 @click.argument("b", type=_PATH)
 def compare(a: Path, b: Path) -> None:
     """Say what differs between two runs: parameters, environment, and from which epoch."""
-    from mnist_nb.runs.records import differences, read_record
+    from mnist_nb.tools.runs.records import differences, read_record
 
     try:
         found = differences(read_record(a), read_record(b))
@@ -207,7 +206,7 @@ def compare(a: Path, b: Path) -> None:
 @like_ctrl_c()
 def refresh(notebooks: tuple[Path, ...]) -> None:
     """Execute committed notebooks again, and store them in normal form."""
-    from mnist_nb.publish.refresh import refresh
+    from mnist_nb.tools.verify.refresh import refresh
 
     for path in notebooks:
         click.echo(f"{path}: ", nl=False)
@@ -218,8 +217,8 @@ def refresh(notebooks: tuple[Path, ...]) -> None:
 @click.argument("notebooks", nargs=-1, required=True, type=_PATH, metavar="NOTEBOOK...")
 def lint(notebooks: tuple[Path, ...]) -> None:
     """Say what in committed notebooks nbval would let pass, and how they read."""
-    from mnist_nb.publish.normal_form import problems, rhythm
-    from mnist_nb.runs.run import read_notebook
+    from mnist_nb.tools.runs.run import read_notebook
+    from mnist_nb.tools.verify.normal_form import problems, rhythm
 
     failed = False
     for path in notebooks:
@@ -238,11 +237,11 @@ def lint(notebooks: tuple[Path, ...]) -> None:
 
 
 @main.command()
-@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "student",
+@click.option("-o", "--output", type=_PATH, default=STUDENT,
               help="Where they go.  [default: build/student]")  # fmt: skip
 def student(output: Path) -> None:
     """Make the exercises without solutions, and a zip with all that a learner needs."""
-    from mnist_nb.publish.student import make_student
+    from mnist_nb.tools.classroom.student import make_student
 
     zipped = make_student(PROJECT, output)
     click.echo(f"{zipped}: {zipped.stat().st_size / 1e6:.1f} MB")
@@ -250,7 +249,7 @@ def student(output: Path) -> None:
 
 @main.command()
 @click.argument("submissions", type=_PATH)
-@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "grades",
+@click.option("-o", "--output", type=_PATH, default=GRADES,
               help="Where grades.csv and the pages go.  [default: build/grades]")  # fmt: skip
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
               help="How long a cell may take; a notebook, five times that.")  # fmt: skip
@@ -258,10 +257,9 @@ def student(output: Path) -> None:
               help="Let learners' code do whatever you may do on this machine.")  # fmt: skip
 def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
     """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb: a table, and a page for each learner."""
-    from mnist_nb.publish.grading import grade, total
+    from mnist_nb.tools.classroom.grading import grade, total
 
-    exercises = PROJECT / "notebooks" / "exercises"
-    for learner, results in grade(submissions, exercises, output, not uncontained, seconds):
+    for learner, results in grade(submissions, EXERCISES, output, not uncontained, seconds):
         click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
         for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
             names = [name for name, result in results.items() if result.remark == remark]
@@ -274,7 +272,7 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> N
               help="The folder for the pages.")  # fmt: skip
 def site(output: Path) -> None:
     """Make the notebooks into pages that open without a network, slides included."""
-    from mnist_nb.publish.pages import build_site
+    from mnist_nb.tools.site.pages import build_site
 
     index, *pages = build_site(output)
     click.echo(f"{len(pages)} pages and their map: open {index}")
@@ -286,7 +284,7 @@ def site(output: Path) -> None:
               help="The folder for the slides.")  # fmt: skip
 def slides(notebooks: tuple[Path, ...], output: Path) -> None:
     """Make notebooks (all, if none is given) into slides, a file each; key S shows the notes."""
-    from mnist_nb.publish.slides import build_slides
+    from mnist_nb.tools.site.slides import build_slides
 
     for path in build_slides(output, list(notebooks)):
         click.echo(path)

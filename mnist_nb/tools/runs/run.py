@@ -18,16 +18,15 @@ from typing import Any
 import nbformat
 
 from mnist_nb import data
-from mnist_nb.endings import undisturbed
 from mnist_nb.errors import Problem
 from mnist_nb.files import cut, write_whole
-from mnist_nb.runs.parameters import read_values
-from mnist_nb.runs.plans import name_of
-from mnist_nb.runs.records import read_record
 from mnist_nb.tools import kernels
+from mnist_nb.tools.endings import undisturbed
+from mnist_nb.tools.project import PROJECT
+from mnist_nb.tools.runs.parameters import read_values
+from mnist_nb.tools.runs.plans import name_of
+from mnist_nb.tools.runs.records import read_record
 
-PROJECT = Path(__file__).parents[2]
-WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # A kernel that ends may close a socket just before its other thread sends through it. Nothing is
 # lost, but tornado would show a traceback.
 SILENT = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
@@ -109,7 +108,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
     import papermill  # slow to import, so only when a run starts
 
-    from mnist_nb.runs import engine
+    from mnist_nb.tools.runs import engine
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
