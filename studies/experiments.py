@@ -14,7 +14,7 @@ from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools.project import PROJECT, WALKTHROUGH
 from mnist_nb.tools.runs.plans import read_plan
-from mnist_nb.tools.runs.records import read_record, table
+from mnist_nb.tools.runs.results import read_record, table
 from mnist_nb.tools.runs.sweep import carry_out, place_of, prepare
 
 PLANS = Path(__file__).with_suffix("")

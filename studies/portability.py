@@ -28,8 +28,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from mnist_nb.record import MIME
 from mnist_nb.tools.project import PROJECT, WALKTHROUGH
-from mnist_nb.tools.runs.records import MIME, read_record
+from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.run import run
 from mnist_nb.tools.verify.normal_form import WIDGET
 

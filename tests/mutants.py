@@ -34,13 +34,12 @@ TABLE = PROJECT / "tests" / "mutants.csv"
 # the tests that look at a module first
 FIRST = {
     "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
-    "figures": "figures", "parameters": "parameters", "normal_form": "notebooks",
-    "prose": "notebooks",
-    "refresh": "notebooks runs faults", "records": "records sweep", "run": "runs faults",
-    "files": "faults", "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages",
-    "wheels": "pages", "student": "classroom", "grading": "classroom",
-    "containment": "classroom", "feedback": "classroom", "exercises": "classroom",
-    "digit_pad": "digit_pad browser",
+    "figures": "figures", "parameters": "parameters", "declared": "parameters plans",
+    "normal_form": "notebooks", "prose": "notebooks", "refresh": "notebooks runs faults",
+    "record": "records", "results": "records sweep", "run": "runs faults", "files": "faults",
+    "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
+    "student": "classroom", "grading": "classroom", "containment": "classroom",
+    "feedback": "classroom", "exercises": "classroom", "digit_pad": "digit_pad browser",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from conftest import WALKTHROUGH, small_notebook
 
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs.parameters import declared_parameters, read_values, word_reader
+from mnist_nb.tools.runs.declared import declared_parameters, read_values, word_reader
 from mnist_nb.tools.runs.plans import (
     MOST,
     SweepError,

@@ -26,9 +26,9 @@ from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_u
 from papermill.iorw import papermill_io
 
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs.parameters import declared_parameters
+from mnist_nb.tools.runs.declared import declared_parameters
 from mnist_nb.tools.runs.plans import SweepError, expand, planned, read_plan, values_of
-from mnist_nb.tools.runs.records import read_record
+from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.sweep import cluster, do_run, estimate, place_of, prepare, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.

@@ -61,12 +61,12 @@ def data(dataset: str, data_dir: Path | None) -> None:
 @like_ctrl_c()
 def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with parameters."""
-    from mnist_nb.tools.runs import records
+    from mnist_nb.tools.runs.results import read_record
     from mnist_nb.tools.runs.run import run
 
     path = run(notebook or WALKTHROUGH, _once(given), output)
     try:
-        history = records.read_record(path)["history"]
+        history = read_record(path)["history"]
     except ValueError:
         pass  # a notebook from elsewhere
     else:
@@ -152,7 +152,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Read the records of runs back, from executed notebooks and folders of them."""
-    from mnist_nb.tools.runs.records import grouped, notebooks_in, read_record, table
+    from mnist_nb.tools.runs.results import grouped, notebooks_in, read_record, table
 
     found = []
     for path in notebooks_in(list(paths)):
@@ -192,7 +192,7 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
 @click.argument("b", type=_PATH)
 def compare(a: Path, b: Path) -> None:
     """Say what differs between two runs: parameters, environment, and from which epoch."""
-    from mnist_nb.tools.runs.records import differences, read_record
+    from mnist_nb.tools.runs.results import differences, read_record
 
     try:
         found = differences(read_record(a), read_record(b))

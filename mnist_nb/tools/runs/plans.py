@@ -15,7 +15,7 @@ import yaml
 
 from mnist_nb.errors import ParameterError, Problem
 from mnist_nb.files import cut
-from mnist_nb.tools.runs.parameters import declared_parameters, reader
+from mnist_nb.tools.runs.declared import declared_parameters, reader
 
 MOST = 1_000_000  # runs of one sweep
 LISTS = ("runs", "exclude", "include")  # lists of dictionaries

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mnist_nb.files import cut
 from mnist_nb.tools.endings import undisturbed
 from mnist_nb.tools.runs.cluster import check_workers, cluster, cores
-from mnist_nb.tools.runs.parameters import declared_parameters, word_reader
+from mnist_nb.tools.runs.declared import declared_parameters, word_reader
 from mnist_nb.tools.runs.plans import Run, SweepError, count, each_row, planned
 from mnist_nb.tools.runs.progress import Progress, duration
 from mnist_nb.tools.runs.run import no_place, read_notebook
