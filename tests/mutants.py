@@ -151,7 +151,8 @@ def detectors(mutant: Mutant, before: str = "") -> Iterator[tuple[str, list[str]
     The likeliest is the test named in `before`, the last words when the mistake was last caught.
     """
     python, pytest = [sys.executable], [sys.executable, "-m", "pytest", "-q", "-x"]
-    yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
+    if mutant.file.endswith((".py", ".ipynb")):
+        yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
     names = FIRST.get(
         Path(mutant.file).stem, "notebooks numbers runs" if mutant.cell else "learning"
     )
