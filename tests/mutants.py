@@ -33,13 +33,14 @@ REPORT = PROJECT / "build" / "mutants.md"
 TABLE = PROJECT / "tests" / "mutants.csv"
 # the tests that look at a module first
 FIRST = {
-    "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
+    "comparison": "comparison", "data": "data faults", "sources": "data", "ensemble": "ensemble",
     "figures": "figures", "parameters": "parameters", "declared": "parameters plans",
     "normal_form": "notebooks", "prose": "notebooks", "refresh": "notebooks runs faults",
     "record": "records", "results": "records sweep", "run": "runs faults", "files": "faults",
-    "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages", "wheels": "pages",
-    "student": "classroom", "grading": "classroom", "containment": "classroom",
-    "feedback": "classroom", "exercises": "classroom", "digit_pad": "digit_pad browser",
+    "plans": "sweep", "identity": "plans sweep", "sweep": "sweep", "html": "pages",
+    "pages": "pages", "slides": "pages", "cached_wheel": "pages", "student": "classroom",
+    "grading": "classroom", "containment": "classroom", "feedback": "classroom",
+    "exercises": "classroom", "digit_pad": "digit_pad browser",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import CHAPTERS, PROJECT, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mnist_nb import wheels
+from mnist_nb.tools import cached_wheel
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.site.pages import PublishError, build_site
 from mnist_nb.tools.site.slides import REVEAL, REVEAL_SHA256, build_slides
@@ -229,7 +229,9 @@ def no_network(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def wheel(site) -> Path:
     """The wheel of reveal.js that was kept when the slides were built."""
-    (path,) = wheels.user_cache_path("mnist-nb", appauthor=False).glob("sphinx_revealjs-*.whl")
+    (path,) = cached_wheel.user_cache_path("mnist-nb", appauthor=False).glob(
+        "sphinx_revealjs-*.whl"
+    )
     return path
 
 
@@ -255,9 +257,9 @@ def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
 
 
 def test_a_wheel_is_kept_for_the_next_time(tmp_path, monkeypatch, wheel):
-    monkeypatch.setattr(wheels, "download", lambda *_: wheel.read_bytes())
-    monkeypatch.setattr(wheels, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-    wheels.kept(REVEAL, REVEAL_SHA256).close()
+    monkeypatch.setattr(cached_wheel, "download_wheel", lambda *_: wheel.read_bytes())
+    monkeypatch.setattr(cached_wheel, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    cached_wheel.cached_wheel(REVEAL, REVEAL_SHA256).close()
     assert (tmp_path / "cache" / wheel.name).read_bytes() == wheel.read_bytes()
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from torchvision import datasets
 
-from mnist_nb import data
+from mnist_nb import data, sources
 from mnist_nb.errors import DataError, ParameterError
 from mnist_nb.parameters import RULES, check_parameters
 from mnist_nb.record import MIME
@@ -157,8 +157,8 @@ def walkthrough(data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("MNIST_NB_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "fetch", functools.cache(data.fetch))
-    monkeypatch.setattr(data, "LOCAL_FOLDERS", {})
-    monkeypatch.setattr(data, "_wheel", lambda names: iter(()))
+    monkeypatch.setattr(sources, "LOCAL_FOLDERS", {})
+    monkeypatch.setattr(sources, "_wheel", lambda names: iter(()))
     for name in (*SETS, "KMNIST"):
         monkeypatch.setattr(getattr(datasets, name), "mirrors", ["http://127.0.0.1:9/"])
     shown = []

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, words
 from torchvision import datasets
 
-from mnist_nb.data import LOCAL_FOLDERS
+from mnist_nb.sources import LOCAL_FOLDERS
 from mnist_nb.tools import kernels
 from mnist_nb.tools.cli import main
 

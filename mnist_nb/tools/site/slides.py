@@ -16,9 +16,9 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
+from mnist_nb.tools.cached_wheel import cached_wheel
 from mnist_nb.tools.project import NOTEBOOKS
 from mnist_nb.tools.site.pages import export, read_page, write_files
-from mnist_nb.wheels import kept
 
 # reveal.js 5.2.1, byte for byte npm's. We take it from a wheel, as whoever has this package has
 # pip, but not always npm; we check the wheel's hash whenever we open it, cached or not.
@@ -54,7 +54,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
         PublishError, RunError: a notebook cannot be shown or read, or `folder` not written.
     """
     paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
-    with kept(REVEAL, REVEAL_SHA256) as wheel:
+    with cached_wheel(REVEAL, REVEAL_SHA256) as wheel:
         root = "sphinx_revealjs/_static/revealjs/"
         reveal = {name: wheel.read(root + path).decode() for name, path in _PARTS.items()}
     write_files(folder, {})  # ask before the work, not after it
