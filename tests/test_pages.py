@@ -17,8 +17,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from mnist_nb.tools import cached_wheel
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.site.pages import PublishError, build_site
-from mnist_nb.tools.site.slides import REVEAL, REVEAL_SHA256, build_slides
+from mnist_nb.tools.site.html import PublishError
+from mnist_nb.tools.site.pages import build_site
+from mnist_nb.tools.site.reveal import REVEAL, REVEAL_SHA256
+from mnist_nb.tools.site.slides import build_slides
 
 NAMES = [path.stem for path in CHAPTERS]
 GUIDE = "instructor.html"

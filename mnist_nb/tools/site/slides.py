@@ -16,15 +16,9 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
-from mnist_nb.tools.cached_wheel import cached_wheel
 from mnist_nb.tools.project import NOTEBOOKS
-from mnist_nb.tools.site.pages import export, read_page, write_files
-
-# reveal.js 5.2.1, byte for byte npm's. We take it from a wheel, as whoever has this package has
-# pip, but not always npm; we check the wheel's hash whenever we open it, cached or not.
-REVEAL = "sphinx-revealjs==3.2.1"
-REVEAL_SHA256 = "805bed3ca459346e0f01967d5ed1c40d6b7b917de1541e1e4566c8341fe7017b"
-_PARTS = {"style": "dist/reveal.css", "script": "dist/reveal.js", "notes": "plugin/notes/notes.js"}
+from mnist_nb.tools.site.html import export, read_page, write_files
+from mnist_nb.tools.site.reveal import reveal_sources
 
 # Heights in pixels at 1280 x 720, as slides.css draws. An estimate is enough: a script in the
 # slide shrinks what is still too tall.
@@ -54,9 +48,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
         PublishError, RunError: a notebook cannot be shown or read, or `folder` not written.
     """
     paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
-    with cached_wheel(REVEAL, REVEAL_SHA256) as wheel:
-        root = "sphinx_revealjs/_static/revealjs/"
-        reveal = {name: wheel.read(root + path).decode() for name, path in _PARTS.items()}
+    reveal = reveal_sources()
     write_files(folder, {})  # ask before the work, not after it
     files = {}
     for path in paths:

@@ -1,0 +1,175 @@
+"""From a notebook to HTML: what pages and slides share."""
+
+import functools
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bs4 import BeautifulSoup
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.highlight import Highlight2HTML
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
+from traitlets.config import Config
+
+from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
+from mnist_nb.tools.runs.run import no_place, read_notebook
+
+_NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
+
+
+class PublishError(Problem):
+    """A notebook cannot be made into a page or slides."""
+
+
+class Page(NamedTuple):
+    """A page of the site: its file, its name there without ending, and what it says."""
+
+    path: Path
+    name: str
+    notebook: NotebookNode
+    title: str
+    minutes: str
+    slides: str = ""
+    sections: Sequence[tuple[str, str]] = ()
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown, with math as MathML, which browsers draw without a script."""
+
+    def block_math(self, body: str) -> str:
+        return f'<div class="scroll">{_mathml(body, "block")}</div>'
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+
+@pass_context
+def _relative(context, to: str) -> str:
+    """Where `to`, a name on the site, is for the page that is being written."""
+    here = context["resources"]["page"]["here"].name
+    return posixpath.relpath(to, posixpath.dirname(here) or ".")
+
+
+class _Exporter(HTMLExporter):
+    """nbconvert's exporter, with this project's templates."""
+
+    def __init__(self, template: str):
+        shown = ["text/html", "text/markdown", "image/png", "text/plain"]
+        super().__init__(
+            config=Config({"NbConvertBase": {"display_data_priority": shown}}),
+            extra_template_basedirs=[str(Path(__file__).parent / "templates")],
+            template_name="mnist_nb",
+            template_file=template,
+            optimistic_validation=True,  # once, not after each of its steps
+            filters={"relative": _relative},
+        )
+
+    def from_notebook_node(self, nb: NotebookNode, resources=None, **more) -> tuple[str, dict]:
+        """The page, without the parsing by which HTMLExporter mends what we mend ourselves."""
+        info = nb.metadata.get("language_info", {})
+        lexer = info.get("pygments_lexer", info.get("name"))
+        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=self))
+        return super(HTMLExporter, self).from_notebook_node(nb, resources, **more)
+
+    @pass_context
+    def markdown2html(self, context, source: str) -> str:
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = _Renderer(escape=False, attachments=attachments, anchor_link_text="")
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+
+exporter = functools.cache(_Exporter)  # one per template, which takes long to compile
+
+
+def read_page(path: Path, name: str) -> Page:
+    """The notebook at `path`, or Markdown, with the title and the minutes that it says first."""
+    if path.suffix == ".md":
+        notebook = new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
+    else:
+        notebook = read_notebook(path)
+    first = notebook.cells[0].source if notebook.cells else ""
+    title = re.search(r"^# (.+)", first, re.MULTILINE)
+    minutes = re.search(r"^\*(About .*?)\.?\*$", first, re.MULTILINE)
+    said = title[1].replace("`", "") if title else path.stem
+    return Page(path, name, notebook, said, minutes[1] if minutes else "")
+
+
+def export(
+    notebook: NotebookNode, template: str, name: str, published: set[str], **more
+) -> BeautifulSoup:
+    """The HTML of `notebook`, to be found under `name` beside the `published` ones."""
+    html, _ = exporter(template).from_notebook_node(notebook, resources=more)
+    here = posixpath.dirname(name)
+    soup = BeautifulSoup(html, "html.parser")
+    for link in soup.find_all("a", href=True):
+        _mend_link(link, here, published)
+    for table in soup.find_all("table"):
+        _mend_table(table, soup)
+    for style in soup.body.find_all("style"):  # pandas brings its own
+        style.decompose()
+    for image in soup.find_all("img", alt=False):
+        image["alt"] = "No description has been provided for this image"
+    for box in soup.select("pre, .scroll"):  # so that the arrow keys can scroll it
+        if len(max(box.get_text().splitlines(), key=len, default="")) > 30 or box.name == "div":
+            box["tabindex"] = "0"
+    return soup
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write `files`, by name, each whole or not at all, into `folder`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / name, content)
+    except OSError as error:
+        raise no_place(folder, error) from error
+
+
+def _mathml(tex: str, display: str) -> str:
+    try:
+        return convert(tex, display=display)
+    except Exception as error:  # latex2mathml raises many kinds
+        raise PublishError(f"the formula {tex!r} cannot be made into MathML ({error})") from error
+
+
+def _mend_link(link, here: str, published: set[str]) -> None:
+    """A link to a notebook leads to its page; one to a file that is not published, nowhere."""
+    target, _, fragment = link["href"].partition("#")
+    name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
+    if "anchor-link" in link.get("class", ()):
+        link.decompose()
+    elif "://" in target or not target or ending == ".html" or link.has_attr("download"):
+        pass
+    elif ending == ".ipynb" and name in published:
+        link["href"] = f"{target.removesuffix(ending)}.html" + (fragment and f"#{fragment}")
+    else:
+        link.unwrap()
+
+
+def _mend_table(table, soup: BeautifulSoup) -> None:
+    """A table scrolls in a box of its own, numbers stand right, no header cell says nothing."""
+    table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
+    table.attrs.pop("border", None)
+    rows = [row.find_all(["th", "td"]) for row in table.find_all("tr") if row.find(["th", "td"])]
+    body = [row for row in rows if row[-1].name == "td"]
+    numeric = [all(_NUMBER.fullmatch(cell.get_text()) for cell in column)
+               for column in zip(*body, strict=False)]  # fmt: skip
+    for row in rows:
+        row[0].parent.attrs.pop("style", None)
+        for cell, number in zip(row, numeric, strict=False):
+            if number:
+                cell["class"] = "number"
+        for cell in row:
+            if not cell.get_text(strip=True):
+                cell.name = "td"
