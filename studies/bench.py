@@ -24,9 +24,10 @@ from mnist_nb.ensemble import Member, train_ensemble
 from mnist_nb.loading import Preloaded, whole_batch
 from mnist_nb.model import build_model
 from mnist_nb.tools.project import PROJECT, WALKTHROUGH
+from mnist_nb.tools.runs.cluster import cores
 from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.run import run
-from mnist_nb.tools.runs.sweep import carry_out, cores, prepare
+from mnist_nb.tools.runs.sweep import carry_out, prepare
 from mnist_nb.training import train_epoch
 
 BUILD = PROJECT / "build"

@@ -33,7 +33,8 @@ REPORT = PROJECT / "build" / "mutants.md"
 TABLE = PROJECT / "tests" / "mutants.csv"
 # the tests that look at a module first
 FIRST = {
-    "comparison": "comparison", "data": "data faults", "sources": "data", "ensemble": "ensemble",
+    "comparison": "comparison", "pictures": "comparison", "data": "data faults",
+    "sources": "data", "ensemble": "ensemble",
     "figures": "figures", "parameters": "parameters", "declared": "parameters plans",
     "normal_form": "notebooks", "prose": "notebooks", "refresh": "notebooks runs faults",
     "record": "records", "results": "records sweep", "run": "runs faults", "files": "faults",

@@ -15,8 +15,9 @@ from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.tools.verify.comparison import ALLOWED, forgive, picture_distance, pictures
+from mnist_nb.tools.verify.comparison import forgive
 from mnist_nb.tools.verify.normal_form import CEILINGS
+from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
 
 
 @pytest.mark.parametrize(

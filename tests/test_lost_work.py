@@ -24,8 +24,10 @@ from mnist_nb.errors import Problem
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs import run as one_run
 from mnist_nb.tools.runs import sweep
-from mnist_nb.tools.runs.plans import SweepError, planned
-from mnist_nb.tools.runs.sweep import carry_out, do_run, place_of, prepare
+from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.plans import SweepError
+from mnist_nb.tools.runs.sweep import carry_out, prepare
+from mnist_nb.tools.runs.work import do_run, place_of
 
 WORK = sys.modules[do_run.__module__]
 PARAMETERS = "x: int = 1\nlog: str = ''"
@@ -70,7 +72,7 @@ def test_a_result_whose_machine_cannot_be_noted_is_kept(notebook, tmp_path, monk
         raise KeyError("data_dir")
 
     monkeypatch.setattr(WORK, "note_machine", fail)
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{"x": "2"}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": "2"}])
     outcome = do_run(notebook.read_text(), "n", run, place_of(str(tmp_path), run, "n"), ".")
     (kept,) = (tmp_path / run.name).iterdir()
     assert outcome.state == "not stored" and str(kept) in outcome.why
@@ -118,7 +120,7 @@ def test_workers_that_do_not_share_the_folder_are_named_before_anything_runs(
     monkeypatch.setattr("mnist_nb.tools.runs.cluster.no_room", elsewhere)
     with pytest.raises(SweepError, match=r"1 of 1 workers cannot store results: .* does not see"):
         list(carry_out(prepare(notebook, {}, "out"), cluster.address))
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
     place = place_of(str(tmp_path / "far"), run, "n")
     outcome = do_run(notebook.read_text(), "n", run, place, ".", None, "/elsewhere/mark")
     assert outcome.state == "failed" and "does not see the folder /elsewhere" in outcome.why
@@ -214,7 +216,7 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
     notebook, shelf, monkeypatch, tmp_path, where, x
 ):
     shelf("ipynb")
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{"x": x}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": x}])
     with monkeypatch.context() as patched:
         patched.setattr(WORK, "write_whole", no_space)
         place = place_of(where, run, "n")
@@ -228,7 +230,7 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
 
 
 def test_a_worker_tries_the_folder_before_the_work(notebook, monkeypatch, tmp_path):
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
     monkeypatch.setattr(WORK, "execute", lambda *_, **__: pytest.fail("it was run"))
     (tmp_path / "file").write_text("no folder")
     outcome = do_run(notebook.read_text(), "n", run, "file/a/n.ipynb", ".")

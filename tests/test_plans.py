@@ -11,15 +11,8 @@ from conftest import WALKTHROUGH, small_notebook
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs.declared import declared_parameters, read_values, word_reader
-from mnist_nb.tools.runs.plans import (
-    MOST,
-    SweepError,
-    count,
-    expand,
-    planned,
-    read_plan,
-    values_of,
-)
+from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.plans import MOST, SweepError, count, expand, read_plan, values_of
 from mnist_nb.tools.runs.run import read_notebook
 from mnist_nb.tools.runs.sweep import prepare
 
@@ -212,10 +205,10 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
     parsed, parse = [], ast.parse
     monkeypatch.setattr(ast, "parse", lambda source, *more: (parsed.append(1), parse(source))[1])
     plan = {"grid": {"seed": "0:2"}}
-    few = len(planned(NOTEBOOK, expand(plan)))
+    few = len(checked_runs(NOTEBOOK, expand(plan)))
     once = len(parsed)
     parsed.clear()
-    many = len(planned(NOTEBOOK, expand({"grid": {"seed": "0:300"}})))
+    many = len(checked_runs(NOTEBOOK, expand({"grid": {"seed": "0:300"}})))
     assert (few, many) == (2, 300) and len(parsed) == once
 
 
@@ -224,7 +217,7 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
 
 def test_two_runs_never_share_a_folder(tmp_path):
     path = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x = None")
-    runs = planned(nbformat.read(path, as_version=4), [{"x": "1"}, {"x": "'1'"}])
+    runs = checked_runs(nbformat.read(path, as_version=4), [{"x": "1"}, {"x": "'1'"}])
     assert [run.values["x"] for run in runs] == [1, "1"]
     assert len({run.name.casefold() for run in runs}) == 2
 

@@ -1,21 +1,17 @@
-"""Which runs a sweep has: grids, zipped lists, runs named one by one; all checked beforehand."""
+"""Which runs a sweep has: grids, zipped lists, runs named one by one."""
 
 import difflib
-import hashlib
 import itertools
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from mnist_nb.errors import ParameterError, Problem
-from mnist_nb.files import cut
-from mnist_nb.tools.runs.declared import declared_parameters, reader
+from mnist_nb.errors import Problem
 
 MOST = 1_000_000  # runs of one sweep
 LISTS = ("runs", "exclude", "include")  # lists of dictionaries
@@ -24,14 +20,6 @@ PARTS = ("parameters", "grid", "zip", *LISTS)
 
 class SweepError(Problem):
     """A sweep is not described in full, cannot be started, or ended with runs that failed."""
-
-
-class Run(NamedTuple):
-    """One run of a sweep: its folder's name, its parameters, and what it is known by."""
-
-    name: str
-    values: dict[str, Any]
-    key: str
 
 
 def values_of(words: str) -> list[str]:
@@ -230,49 +218,3 @@ def _word(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_word, value))}]"
     return "None" if value in ("null", "~") else str(value)
-
-
-def planned(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
-    """The runs of `notebook` with the parameters of `rows`, each checked, none of them twice.
-
-    Raises:
-        ParameterError: a name, a type, a value, or a name that the notebook never reads.
-        SweepError: two runs are the same.
-    """
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    begun = hashlib.sha256(f"[{json.dumps(sources)}, ".encode())  # the same in all keys
-    read, runs, seen, names = reader(notebook), [], set(), set()
-    for row in rows:
-        try:
-            values = read(row)
-        except ParameterError as error:
-            raise ParameterError(f"{error} (nothing was run)") from error
-        whole = json.dumps(defaults | values, sort_keys=True, default=repr)
-        hashed = begun.copy()
-        hashed.update(f"{json.dumps(whole)}]".encode())
-        key = hashed.hexdigest()
-        if key in seen:
-            said = name_of(values) or "the run with all defaults"
-            raise SweepError(f"{said} is there twice; take one of them out (nothing was run)")
-        seen.add(key)
-        name = _folder_name(values)
-        if name.casefold() in names:  # as 1 and '1' are in a file's name
-            name = f"{name}-{key[:8]}"
-        names.add(name.casefold())
-        runs.append(Run(name, values, key))
-    return runs
-
-
-def _folder_name(values: Mapping[str, Any]) -> str:
-    """`name_of`, with a hash where the name alone does not say all."""
-    said, name = ",".join(f"{key}={value}" for key, value in values.items()), name_of(values)
-    if said != name:
-        name = f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
-    return name or "defaults"
-
-
-def name_of(values: Mapping[str, Any]) -> str:
-    """A file name that says the parameters."""
-    said = ",".join(f"{key}={value}" for key, value in values.items())
-    return cut(re.sub(r"[^-\w.=,+]", "_", said), 120)

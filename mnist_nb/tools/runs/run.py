@@ -24,7 +24,7 @@ from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import undisturbed
 from mnist_nb.tools.project import PROJECT
 from mnist_nb.tools.runs.declared import read_values
-from mnist_nb.tools.runs.plans import name_of
+from mnist_nb.tools.runs.identity import name_of
 from mnist_nb.tools.runs.results import read_record
 
 # A kernel that ends may close a socket just before its other thread sends through it. Nothing is

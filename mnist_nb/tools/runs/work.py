@@ -15,7 +15,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
-from mnist_nb.tools.runs.plans import Run
+from mnist_nb.tools.runs.identity import Run
 from mnist_nb.tools.runs.run import RunError, execute, note_machine
 
 

@@ -117,7 +117,7 @@ def _prose(source: str, before_code: bool) -> Iterator[Piece]:
     for number, part in enumerate(parts):
         if number % 2:
             level = min(part.index(" "), 2)  # a slide's heading, whatever its depth
-            yield Piece(_text("#" * level + part.lstrip("#")), starts="heading")
+            yield Piece(new_markdown_cell("#" * level + part.lstrip("#")), starts="heading")
             continue
         blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
         if len(parts) == 1 and before_code:  # it goes on: told of what was, asks what comes
@@ -141,15 +141,15 @@ def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
     for block in blocks:
         if _LIST.match(block):
             for item in _LIST_ITEM.split(block):
-                yield Piece(_text(item), _height(item))
+                yield Piece(new_markdown_cell(item), _height(item))
         elif _WHOLE.match(block) or (len(block) <= _SHORT and not spoken):
-            yield Piece(_text(block), _height(block), starts=starts)
+            yield Piece(new_markdown_cell(block), _height(block), starts=starts)
         else:
             sentences = _sentences(block)
             first = 0 if spoken else 1 + (len(sentences[0]) < 30)
             kept = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
             text = " ".join(kept)
-            yield Piece(_text(text) if text else None, _height(text), block, starts)
+            yield Piece(new_markdown_cell(text) if text else None, _height(text), block, starts)
             spoken = True
         starts = ""
 
@@ -237,10 +237,6 @@ def _rows(html: str) -> tuple[str, int]:
         note.string = f"… {left} more rows in the notebook"
         soup.append(note)
     return str(soup), min(height, _HEIGHT)
-
-
-def _text(source: str) -> NotebookNode:
-    return new_markdown_cell(source)
 
 
 def _height(text: str) -> int:
