@@ -322,9 +322,9 @@ def test_where_bubblewrap_fails_nothing_is_run_and_a_sentence_says_why(tmp_path,
 
 def contained(source: str, shared: Path) -> str:
     """What this Python code prints where learners' code runs."""
+    prefix = [*containment.prlimit_prefix(), *containment.bwrap_prefix(shared)]
     done = subprocess.run(
-        [*containment.limits(), *containment.inside(shared), sys.executable, "-c", source],
-        capture_output=True, text=True, timeout=120,
+        [*prefix, sys.executable, "-c", source], capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     return done.stdout + done.stderr
 

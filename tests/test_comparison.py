@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.tools.verify.comparison import forgive
+from mnist_nb.tools.verify.comparison import replace_close
 from mnist_nb.tools.verify.normal_form import CEILINGS
 from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
 
@@ -44,7 +44,7 @@ from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
     ],
 )  # fmt: skip
 def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
-    assert forgive(stored, new, **tolerance) == stored
+    assert replace_close(stored, new, **tolerance) == stored
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
     ],
 )  # fmt: skip
 def test_anything_else_does_not(stored, new, tolerance):
-    assert forgive(stored, new, **tolerance) != stored
+    assert replace_close(stored, new, **tolerance) != stored
 
 
 def png(figure) -> bytes:

@@ -28,16 +28,16 @@ def refresh(notebooks: tuple[Path, ...]) -> None:
 def lint(notebooks: tuple[Path, ...]) -> None:
     """Say what in committed notebooks nbval would let pass, and how they read."""
     from mnist_nb.tools.runs.run import read_notebook
-    from mnist_nb.tools.verify.normal_form import problems, rhythm
+    from mnist_nb.tools.verify.normal_form import broken_rules, code_lengths
 
     failed = False
     for path in notebooks:
         read_notebook(path)  # or one sentence says that it is none
         text = path.read_text(encoding="utf-8")
-        for problem in problems(text):
+        for problem in broken_rules(text):
             failed = True
             click.echo(f"{path}: {problem}")
-        median, high, markdown = rhythm(text)
+        median, high, markdown = code_lengths(text)
         click.echo(f"{path.name:28} code lines: median {median:g}, 90th percentile {high}; "
                    f"Markdown per code cell {markdown:.2f}")  # fmt: skip
         if median > 4 or high > 15 or not 0.8 <= markdown <= 1.5:

@@ -112,7 +112,7 @@ def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, lis
     for name in [*grid, *zipped]:
         if (name in fixed) + (name in grid) + (name in zipped) > 1:
             raise SweepError(f"{name!r} is given twice; give it in one place")
-    lists = {name: _words(name, values) for name, values in {**grid, **zipped}.items()}
+    lists = {name: _texts_of_list(name, values) for name, values in {**grid, **zipped}.items()}
     lengths = {name: len(lists[name]) for name in zipped}
     if len(set(lengths.values())) > 1:
         raise SweepError(f"zip takes lists of one length, and these have {lengths}")
@@ -149,7 +149,8 @@ def each_row(
     count(plan)
     grid, zipped = _lists(plan)
     singles, added, excluded = (
-        [_row(row) for row in plan.get(part, [])] for part in ("runs", "include", "exclude")
+        [_texts_of_row(row) for row in plan.get(part, [])]
+        for part in ("runs", "include", "exclude")
     )
     rows = iter(singles)
     if grid or zipped or not (singles or added):
@@ -159,7 +160,7 @@ def each_row(
         rows = itertools.chain(
             (dict(zip(names, [*one, *more], strict=True)) for *one, more in products), singles
         )
-    fixed = _row(plan.get("parameters", {}))
+    fixed = _texts_of_row(plan.get("parameters", {}))
     out = [{name: value(name, word) for name, word in row.items()} for row in excluded]
     matched, left = [False] * len(out), False
     for row in rows:
@@ -202,19 +203,19 @@ def _no_match(entry: dict[str, str], names: set[str]) -> str:
     return f"{said} matches no run; correct its values, or leave it out"
 
 
-def _words(name: str, values: Any) -> list[str]:
+def _texts_of_list(name: str, values: Any) -> list[str]:
     found = values_of(values) if isinstance(values, str) else values
     if not isinstance(found, list) or not found:
         raise SweepError(f"{name} has the values {values!r}; it takes at least one, like 1,2,3")
-    return [_word(value) for value in found]
+    return [_text_of_value(value) for value in found]
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _word(value) for name, value in row.items()}
+def _texts_of_row(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _text_of_value(value) for name, value in row.items()}
 
 
-def _word(value: Any) -> str:
+def _text_of_value(value: Any) -> str:
     """A value of a YAML file as the word that the command line has for it."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_word, value))}]"
+        return f"[{', '.join(map(_text_of_value, value))}]"
     return "None" if value in ("null", "~") else str(value)

@@ -61,18 +61,18 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             room.write(notebook.read_bytes())
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
-        raise no_place(folder, error) from error
+        raise output_folder_error(folder, error) from error
     started = time.monotonic()
     try:
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
         with undisturbed():
-            kept = _keep_so_far(unfinished, folder, f"{name}.failed")
-        raise RunError(f"{error}; {kept}") from error
+            where = _keep_so_far(unfinished, folder, f"{name}.failed")
+        raise RunError(f"{error}; {where}") from error
     except KeyboardInterrupt:
         with undisturbed():
-            kept = _keep_so_far(unfinished, folder, f"{name}.interrupted")
-        raise KeyboardInterrupt(f"the run was interrupted; {kept}") from None
+            where = _keep_so_far(unfinished, folder, f"{name}.interrupted")
+        raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
     with undisturbed():
         try:
             note_machine(unfinished, time.monotonic() - started)
@@ -82,7 +82,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         return _keep(unfinished, folder, name)
 
 
-def no_place(folder: Path | str, error: OSError, but: str = "") -> RunError:
+def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> RunError:
     """The error for an output folder that cannot be written."""
     return RunError(
         f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
@@ -140,7 +140,9 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise no_place(folder, error, f", so the result stays in {unfinished}") from error
+            raise output_folder_error(
+                folder, error, f", so the result stays in {unfinished}"
+            ) from error
         shutil.rmtree(unfinished.parent)
         return path
 

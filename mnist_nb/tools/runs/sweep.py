@@ -21,7 +21,7 @@ from mnist_nb.tools.runs.declared import declared_parameters, word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs
 from mnist_nb.tools.runs.plans import SweepError, count, each_row
 from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_bar
-from mnist_nb.tools.runs.run import no_place, read_notebook
+from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 from mnist_nb.tools.runs.work import (
     Outcome,
     do_run,
@@ -97,7 +97,7 @@ def carry_out(
                 said = f"another sweep is at work in {sweep.folder}; wait for it"
                 raise SweepError(said) from error
             except OSError as error:
-                raise no_place(sweep.folder, error) from error
+                raise output_folder_error(sweep.folder, error) from error
         room = None
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)

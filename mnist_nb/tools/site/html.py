@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.tools.runs.run import no_place, read_notebook
+from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
 
@@ -133,7 +133,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, content)
     except OSError as error:
-        raise no_place(folder, error) from error
+        raise output_folder_error(folder, error) from error
 
 
 def _mathml(tex: str, display: str) -> str:

@@ -147,8 +147,8 @@ def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
         else:
             sentences = _sentences(block)
             first = 0 if spoken else 1 + (len(sentences[0]) < 30)
-            kept = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
-            text = " ".join(kept)
+            shown = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
+            text = " ".join(shown)
             yield Piece(new_markdown_cell(text) if text else None, _height(text), block, starts)
             spoken = True
         starts = ""

@@ -56,7 +56,7 @@ def _within(stored: Decimal, new: Decimal, at_least: Decimal, atol: float, rtol:
     return abs(stored - new) <= max(at_least, Decimal(str(atol)), relative)
 
 
-def forgive(stored: Any, new: Any, **tolerance: float) -> Any:
+def replace_close(stored: Any, new: Any, **tolerance: float) -> Any:
     """Return `new`, with each number that is close enough to the one in `stored` replaced by it.
 
     Both are an output: a text, or what JSON can hold. A number in JSON is not printed, so only
@@ -64,27 +64,28 @@ def forgive(stored: Any, new: Any, **tolerance: float) -> Any:
     """
     if isinstance(stored, dict) and isinstance(new, dict):
         return {
-            k: forgive(stored[k], v, **tolerance) if k in stored else v for k, v in new.items()
+            k: replace_close(stored[k], v, **tolerance) if k in stored else v
+            for k, v in new.items()
         }
     if isinstance(stored, list) and isinstance(new, list) and len(stored) == len(new):
-        return [forgive(s, n, **tolerance) for s, n in zip(stored, new, strict=True)]
+        return [replace_close(s, n, **tolerance) for s, n in zip(stored, new, strict=True)]
     if isinstance(stored, float) and isinstance(new, float) and math.isfinite(stored + new):
         a, r = tolerance.get("atol", 0), tolerance.get("rtol", 0)
         same = _within(Decimal(stored), Decimal(new), Decimal(0), a, r)
         return stored if same else new
     if isinstance(stored, str) and isinstance(new, str):
-        return _forgive_text(stored, new, **tolerance)
+        return _replace_close_in_text(stored, new, **tolerance)
     return new
 
 
-def _forgive_text(stored: str, new: str, **tolerance: float) -> str:
+def _replace_close_in_text(stored: str, new: str, **tolerance: float) -> str:
     numbers = list(zip(_NUMBER.findall(stored), _NUMBER.findall(new), strict=False))
     if not _same_layout(stored, new, numbers) or _rows_swapped(stored, new):
         return new
     if all(_close(s, n, **tolerance) for s, n in numbers):
         return stored
-    kept = iter([s if _close(s, n, **tolerance) else n for s, n in numbers])
-    return _NUMBER.sub(lambda _: next(kept), new)
+    replaced = iter([s if _close(s, n, **tolerance) else n for s, n in numbers])
+    return _NUMBER.sub(lambda _: next(replaced), new)
 
 
 def _same_layout(stored: str, new: str, numbers: list[tuple[str, str]]) -> bool:
@@ -137,15 +138,15 @@ def _decimals(line: str) -> list[str]:
     return [number for number in _NUMBER.findall(line) if _last_place(number)]
 
 
-def forgive_outputs(stored: list, new: list, **tolerance: float) -> None:
+def replace_close_in_outputs(stored: list, new: list, **tolerance: float) -> None:
     """Replace, in the `new` outputs, each number that is close enough to its stored one."""
     places = _texts(stored)
     for kind, slots in _texts(new).items():
         for (box, key), (stored_box, stored_key) in zip(slots, places.get(kind, []), strict=False):
-            box[key] = forgive(stored_box[stored_key], box[key], **tolerance)
+            box[key] = replace_close(stored_box[stored_key], box[key], **tolerance)
     for before, now in zip(stored, new, strict=False):
         if "metadata" in before and "metadata" in now:
-            now["metadata"] = forgive(before["metadata"], now["metadata"], **tolerance)
+            now["metadata"] = replace_close(before["metadata"], now["metadata"], **tolerance)
 
 
 def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
@@ -208,7 +209,7 @@ def compare_more(item: IPyNbCell) -> None:
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
         if approximate:
-            forgive_outputs(stored, new, **tolerance)
+            replace_close_in_outputs(stored, new, **tolerance)
         if not exact(new, stored, skip_compare):
             return False
         wrong = (
