@@ -110,8 +110,8 @@ def carry_out(
         try:
             yield from _outcomes(client, sweep, (room, mark), progress)
         except KeyboardInterrupt:
-            progress.say("stopping; this takes a few seconds")
             in_peace.enter_context(undisturbed())  # until the workers have ended
+            progress.say("stopping; this takes a few seconds")
             raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
 
 
