@@ -18,7 +18,7 @@ ENVIRONMENT := "$(call at_home,$(VENV))"
 BASE := "$(call at_home,$(PYTHON))"
 # programs are started with -m: the first line of a script cannot hold every path
 PY := $(ENVIRONMENT)/bin/python
-COMMAND := $(PY) -m mnist_nb.cli
+COMMAND := $(PY) -m mnist_nb.tools.cli
 # -I: packages of one's own are none of this environment
 PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 MADE := build/environment.txt

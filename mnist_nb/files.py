@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+PROJECT = Path(__file__).parents[1]
+
 
 def write_whole(path: Path, content: bytes, new: bool = False) -> None:
     """Write `content` aside, then give it its name; with `new`, a name that nothing has yet.

@@ -23,12 +23,14 @@ from mnist_nb.data import fetch
 from mnist_nb.ensemble import Member, train_ensemble
 from mnist_nb.loading import Preloaded, whole_batch
 from mnist_nb.model import build_model
-from mnist_nb.runs.records import read_record
-from mnist_nb.runs.run import WALKTHROUGH, run
-from mnist_nb.runs.sweep import carry_out, cores, prepare
+from mnist_nb.tools.project import PROJECT, WALKTHROUGH
+from mnist_nb.tools.runs.cluster import cores
+from mnist_nb.tools.runs.results import read_record
+from mnist_nb.tools.runs.run import run
+from mnist_nb.tools.runs.sweep import carry_out, prepare
 from mnist_nb.training import train_epoch
 
-BUILD = Path(__file__).parents[1] / "build"
+BUILD = PROJECT / "build"
 IMAGES, BATCH = 55_000, 32
 CORES = cores()
 

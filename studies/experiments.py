@@ -12,10 +12,11 @@ import pandas as pd
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.runs.plans import read_plan
-from mnist_nb.runs.records import read_record, table
-from mnist_nb.runs.run import PROJECT, WALKTHROUGH
-from mnist_nb.runs.sweep import carry_out, place_of, prepare
+from mnist_nb.tools.project import PROJECT, WALKTHROUGH
+from mnist_nb.tools.runs.plans import read_plan
+from mnist_nb.tools.runs.results import read_record, table
+from mnist_nb.tools.runs.sweep import carry_out, prepare
+from mnist_nb.tools.runs.work import place_of
 
 PLANS = Path(__file__).with_suffix("")
 BUILD = PROJECT / "build" / "experiments"

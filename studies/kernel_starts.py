@@ -14,8 +14,8 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 from tqdm import tqdm
 
-from mnist_nb.runs.sweep import cores
 from mnist_nb.tools import kernels
+from mnist_nb.tools.runs.cluster import cores
 
 AT_ONCE = 8
 SECONDS = 60  # that a kernel may take for its first answer

@@ -28,11 +28,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from mnist_nb.publish.normal_form import WIDGET
-from mnist_nb.runs.records import MIME, read_record
-from mnist_nb.runs.run import WALKTHROUGH, run
+from mnist_nb.record import MIME
+from mnist_nb.tools.project import PROJECT, WALKTHROUGH
+from mnist_nb.tools.runs.results import read_record
+from mnist_nb.tools.runs.run import run
+from mnist_nb.tools.verify.normal_form import WIDGET
 
-PROJECT = Path(__file__).parents[1]
 BUILD = PROJECT / "build" / "portability"
 VENV = "build/portability/environment"
 RESULTS = BUILD / "results.csv"

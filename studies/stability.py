@@ -15,15 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mnist_nb.data import fetch
+from mnist_nb.tools.project import PROJECT
 
-PROJECT = Path(__file__).parents[1]
 USER = "an-other"
 UNSHARE = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
 
 
 def refresh(notebook: Path, variables: dict[str, str], prefix: list[str]) -> str:
     """Refresh a notebook of the clone; what went wrong, in words, or nothing."""
-    command = [*prefix, sys.executable, "-m", "mnist_nb.cli", "refresh", str(notebook)]
+    command = [*prefix, sys.executable, "-m", "mnist_nb.tools.cli", "refresh", str(notebook)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     return done.stderr.strip() if done.returncode else ""
 

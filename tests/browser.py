@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from mnist_nb.wheels import WheelError, kept
+from mnist_nb.sources import WheelError
+from mnist_nb.tools.cached_wheel import cached_wheel
 
 # what Chromium would do by itself besides showing the page is switched off
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -36,7 +37,7 @@ def chromium():
 def axe_script() -> str:
     """axe-core's script; without it, and without a network, the test is skipped."""
     try:
-        with kept(AXE, AXE_SHA256) as wheel:
+        with cached_wheel(AXE, AXE_SHA256) as wheel:
             return wheel.read("axe_playwright_python/axe.min.js").decode()
     except WheelError as error:
         pytest.skip(f"no axe-core here: {error}")

@@ -71,7 +71,7 @@ def command(tmp_path):
 
     def run(*arguments, cwd=tmp_path, **environment):
         return subprocess.run(
-            [sys.executable, "-m", "mnist_nb.cli", *map(str, arguments)],
+            [sys.executable, "-m", "mnist_nb.tools.cli", *map(str, arguments)],
             capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300,
         )  # fmt: skip
 

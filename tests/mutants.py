@@ -33,14 +33,15 @@ REPORT = PROJECT / "build" / "mutants.md"
 TABLE = PROJECT / "tests" / "mutants.csv"
 # the tests that look at a module first
 FIRST = {
-    "comparison": "comparison", "data": "data faults", "ensemble": "ensemble",
-    "figures": "figures", "parameters": "parameters", "normal_form": "notebooks",
-    "prose": "notebooks",
-    "refresh": "notebooks runs faults", "records": "records sweep", "run": "runs faults",
-    "files": "faults", "plans": "sweep", "sweep": "sweep", "pages": "pages", "slides": "pages",
-    "wheels": "pages", "student": "classroom", "grading": "classroom",
-    "containment": "classroom", "feedback": "classroom", "exercises": "classroom",
-    "digit_pad": "digit_pad browser",
+    "comparison": "comparison", "pictures": "comparison", "data": "data faults",
+    "sources": "data", "ensemble": "ensemble",
+    "figures": "figures", "parameters": "parameters", "declared": "parameters plans",
+    "normal_form": "notebooks", "prose": "notebooks", "refresh": "notebooks runs faults",
+    "record": "records", "results": "records sweep", "run": "runs faults", "files": "faults",
+    "plans": "sweep", "identity": "plans sweep", "sweep": "sweep", "html": "pages",
+    "pages": "pages", "slides": "pages", "cached_wheel": "pages", "student": "classroom",
+    "grading": "classroom", "containment": "classroom", "feedback": "classroom",
+    "exercises": "classroom", "digit_pad": "digit_pad browser",
 }  # fmt: skip
 
 
@@ -152,7 +153,8 @@ def detectors(mutant: Mutant, before: str = "") -> Iterator[tuple[str, list[str]
     The likeliest is the test named in `before`, the last words when the mistake was last caught.
     """
     python, pytest = [sys.executable], [sys.executable, "-m", "pytest", "-q", "-x"]
-    yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
+    if mutant.file.endswith((".py", ".ipynb")):
+        yield "lint", [*python, "-m", "ruff", "check", "--quiet", mutant.file]
     names = FIRST.get(
         Path(mutant.file).stem, "notebooks numbers runs" if mutant.cell else "learning"
     )
@@ -163,7 +165,7 @@ def detectors(mutant: Mutant, before: str = "") -> Iterator[tuple[str, list[str]
         if file.exists() and f"\ndef {test[2]}(" in file.read_text(encoding="utf-8"):
             yield "unit tests", [*pytest, f"{test[1]}::{test[2]}"]
     if mutant.cell:
-        yield "lint", [*python, "-m", "mnist_nb.cli", "lint", mutant.file]
+        yield "lint", [*python, "-m", "mnist_nb.tools.cli", "lint", mutant.file]
         yield "nbval", [*pytest, mutant.file]
     yield "unit tests", [*pytest, "-m", "not whole", *first]
     if not mutant.cell:

@@ -129,7 +129,7 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
 
 def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, int]]]:
     """Learner -> exercise -> (what is handed in, the points that it should get)."""
-    from mnist_nb.publish.student import student_version
+    from mnist_nb.tools.classroom.student import student_version
 
     blanks = {name: student_version(original) for name, original in ORIGINALS.items()}
     most = {name: points(name) for name in ORIGINALS}

@@ -85,7 +85,7 @@ class Lab:
             cwd=project, env=self.family.environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         # what comes before is the environment and the data, which are there
-        script = made.stdout.partition("mnist_nb.cli data\n")[2]
+        script = made.stdout.partition("mnist_nb.tools.cli data\n")[2]
         self.log = project.parent / "lab.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -22,9 +22,9 @@ from conftest import PROJECT
 from submissions import MARK, ORIGINALS, SUBTLE
 
 from mnist_nb.exercises import NotYet, close
-from mnist_nb.publish import containment
-from mnist_nb.publish.feedback import page
-from mnist_nb.publish.grading import Graded, _Course, _graded, _repaired
+from mnist_nb.tools.classroom import containment
+from mnist_nb.tools.classroom.feedback import page
+from mnist_nb.tools.classroom.grading import Graded, _Course, _graded, _repaired
 
 ASIDE = PROJECT / "build" / "nbgrader"
 if not importlib.util.find_spec("nbgrader") and (ASIDE / "nbgrader").is_dir():
@@ -124,7 +124,7 @@ def mnist_nb(*words, **options) -> subprocess.CompletedProcess:
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ASIDE)]))
     compiled = {"PYTHONDONTWRITEBYTECODE": ""}  # as with most people
     return subprocess.run(
-        [sys.executable, "-m", "mnist_nb.cli", *map(str, words)], text=True, check=True,
+        [sys.executable, "-m", "mnist_nb.tools.cli", *map(str, words)], text=True, check=True,
         capture_output=True, env=os.environ | compiled | {"PYTHONPATH": path}, **options,
     )  # fmt: skip
 
@@ -169,8 +169,10 @@ def test_no_solution_and_no_hidden_test_is_anywhere_in_the_zip(student):
         for line in lines:
             quoted = line.replace('"', '\\"')  # as it would stand in a notebook's file
             assert line not in everything and quoted not in everything, (name, line)
+    know_the_marks = re.compile(r"mnist-nb/mnist_nb/tools/(classroom|site|verify)/")
     for mark in ("BEGIN SOLUTION", "BEGIN HIDDEN", "END HIDDEN"):
-        assert not [n for n, c in contents.items() if mark.encode() in c and "/publish/" not in n]
+        marked = [name for name, content in contents.items() if mark.encode() in content]
+        assert not [name for name in marked if not know_the_marks.match(name)]
 
 
 @needs_nbgrader
@@ -201,7 +203,7 @@ def test_the_learners_package_works_from_the_unpacked_zip(student, tmp_path):
 def test_without_nbgrader_the_command_says_how_to_get_it(tmp_path):
     (tmp_path / "nbgrader.py").write_text("raise ImportError")
     here = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
-    done = subprocess.run([sys.executable, "-m", "mnist_nb.cli", "student", "-o", tmp_path],
+    done = subprocess.run([sys.executable, "-m", "mnist_nb.tools.cli", "student", "-o", tmp_path],
                           env=here, capture_output=True, text=True)  # fmt: skip
     assert done.returncode and "make student" in done.stderr and "Traceback" not in done.stderr
 
@@ -320,9 +322,9 @@ def test_where_bubblewrap_fails_nothing_is_run_and_a_sentence_says_why(tmp_path,
 
 def contained(source: str, shared: Path) -> str:
     """What this Python code prints where learners' code runs."""
+    prefix = [*containment.prlimit_prefix(), *containment.bwrap_prefix(shared)]
     done = subprocess.run(
-        [*containment.limits(), *containment.inside(shared), sys.executable, "-c", source],
-        capture_output=True, text=True, timeout=120,
+        [*prefix, sys.executable, "-c", source], capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     return done.stdout + done.stderr
 

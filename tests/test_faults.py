@@ -19,13 +19,13 @@ from click.testing import CliRunner
 from conftest import PROJECT, SLICE, WALKTHROUGH, Family, wait_until, words
 
 from mnist_nb import data
-from mnist_nb.cli import main
-from mnist_nb.publish.normal_form import serialised
-from mnist_nb.runs.run import _keep
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.run import _keep
+from mnist_nb.tools.verify.normal_form import serialised
 
 resource = pytest.importorskip("resource", reason="needs a POSIX system")
 
-THE_COMMAND = ("-m", "mnist_nb.cli")
+THE_COMMAND = ("-m", "mnist_nb.tools.cli")
 LONG = "A text that is longer than what fits on a full disk. " * 200
 
 
@@ -328,7 +328,7 @@ def test_killed_while_the_result_is_written_nothing_is_lost(project, command, mo
     script = (
         f"import os, signal\n"
         f"{moment} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"from mnist_nb.cli import main\n"
+        f"from mnist_nb.tools.cli import main\n"
         f"main()\n"
     )
     child = project.start(command, "n.ipynb", python=["-c", script])

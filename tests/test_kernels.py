@@ -16,9 +16,9 @@ from conftest import PROJECT, Family, small_notebook, wait_until
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 
-from mnist_nb.publish.normal_form import serialised
-from mnist_nb.publish.refresh import refresh
-from mnist_nb.tools import kernels
+from mnist_nb.tools import kernels, launcher_client
+from mnist_nb.tools.verify.normal_form import serialised
+from mnist_nb.tools.verify.refresh import refresh
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 SECONDS = 60
@@ -343,7 +343,7 @@ def test_a_request_that_cannot_be_met_harms_no_other_kernel():
 def test_after_an_installation_the_next_kernel_has_what_is_new(monkeypatch, plain):
     with running() as before:
         old = kernels._launcher._process
-        monkeypatch.setattr(kernels, "_installed", lambda: [0])
+        monkeypatch.setattr(launcher_client, "_installed", lambda: [0])
         with running() as after:
             assert after.is_forked and kernels._launcher._process.pid != old.pid
             assert before.run("print(6 * 7)") == after.run("print(6 * 7)") == "42"
@@ -382,7 +382,7 @@ def test_a_relative_path_to_modules_counts_from_the_notebooks_folder(tmp_path, m
 
 def test_a_launcher_that_cannot_start_costs_nothing_but_time(monkeypatch):
     broken = kernels.Launcher(())
-    monkeypatch.setattr(kernels, "SCRIPT", "nowhere/launcher.py")
+    monkeypatch.setattr(launcher_client, "SCRIPT", "nowhere/launcher.py")
     monkeypatch.setattr(kernels, "_launcher", broken)
     for _ in range(2):
         with running() as kernel:
@@ -401,7 +401,7 @@ def test_a_variable_switches_the_launcher_off(monkeypatch):
 def test_where_the_path_of_a_socket_would_be_too_long_there_are_ports(monkeypatch, tmp_path):
     room = tmp_path / ("a" * 90)
     room.mkdir()
-    monkeypatch.setattr(kernels.tempfile, "tempdir", str(room))
+    monkeypatch.setattr("tempfile.tempdir", str(room))
     monkeypatch.setattr(kernels, "_launcher", kernels.Launcher(()))
     with running() as kernel:
         assert kernel.manager.transport == "tcp" and kernel.run("print(6 * 7)") == "42"

@@ -20,12 +20,14 @@ from click.testing import CliRunner
 from conftest import Family, small_notebook, wait_until
 from papermill.iorw import papermill_io
 
-from mnist_nb.cli import main
 from mnist_nb.errors import Problem
-from mnist_nb.runs import run as one_run
-from mnist_nb.runs import sweep
-from mnist_nb.runs.plans import SweepError, planned
-from mnist_nb.runs.sweep import carry_out, do_run, place_of, prepare
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs import run as one_run
+from mnist_nb.tools.runs import sweep
+from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.plans import SweepError
+from mnist_nb.tools.runs.sweep import carry_out, prepare
+from mnist_nb.tools.runs.work import do_run, place_of
 
 WORK = sys.modules[do_run.__module__]
 PARAMETERS = "x: int = 1\nlog: str = ''"
@@ -70,7 +72,7 @@ def test_a_result_whose_machine_cannot_be_noted_is_kept(notebook, tmp_path, monk
         raise KeyError("data_dir")
 
     monkeypatch.setattr(WORK, "note_machine", fail)
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{"x": "2"}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": "2"}])
     outcome = do_run(notebook.read_text(), "n", run, place_of(str(tmp_path), run, "n"), ".")
     (kept,) = (tmp_path / run.name).iterdir()
     assert outcome.state == "not stored" and str(kept) in outcome.why
@@ -115,10 +117,10 @@ def test_workers_that_do_not_share_the_folder_are_named_before_anything_runs(
     notebook, cluster, monkeypatch, tmp_path
 ):
     elsewhere = lambda folder, size, mark: WORK.no_room(folder, size, f"/elsewhere{mark}")  # noqa: E731
-    monkeypatch.setattr("mnist_nb.runs.cluster.no_room", elsewhere)
+    monkeypatch.setattr("mnist_nb.tools.runs.cluster.no_room", elsewhere)
     with pytest.raises(SweepError, match=r"1 of 1 workers cannot store results: .* does not see"):
         list(carry_out(prepare(notebook, {}, "out"), cluster.address))
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
     place = place_of(str(tmp_path / "far"), run, "n")
     outcome = do_run(notebook.read_text(), "n", run, place, ".", None, "/elsewhere/mark")
     assert outcome.state == "failed" and "does not see the folder /elsewhere" in outcome.why
@@ -150,7 +152,7 @@ def test_a_missing_worker_is_said_and_a_scheduler_that_dies_is_one_sentence(fami
     options = ("--host", host, "--port", port, "--no-dashboard")
     scheduler = family.start("-m", "distributed.cli.dask_scheduler", *options)
     command = ("sweep", "n.ipynb", "-g", "x", "0:2", "--scheduler", f"tcp://{address}")
-    started = family.start("-m", "mnist_nb.cli", *command)
+    started = family.start("-m", "mnist_nb.tools.cli", *command)
     said = started.stderr.readline()
     assert "the cluster has no worker" in said and f"`dask worker tcp://{address}`" in said, said
     scheduler.kill()
@@ -214,7 +216,7 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
     notebook, shelf, monkeypatch, tmp_path, where, x
 ):
     shelf("ipynb")
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{"x": x}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": x}])
     with monkeypatch.context() as patched:
         patched.setattr(WORK, "write_whole", no_space)
         place = place_of(where, run, "n")
@@ -228,7 +230,7 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
 
 
 def test_a_worker_tries_the_folder_before_the_work(notebook, monkeypatch, tmp_path):
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
     monkeypatch.setattr(WORK, "execute", lambda *_, **__: pytest.fail("it was run"))
     (tmp_path / "file").write_text("no folder")
     outcome = do_run(notebook.read_text(), "n", run, "file/a/n.ipynb", ".")
@@ -286,7 +288,7 @@ def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_p
     path = small_notebook(tmp_path / "n.ipynb", SLOW, parameters="x: int = 1")
     before = path.read_bytes()
     more = ("-g", "x", "1") if what == "sweep" else ()
-    child = family.start("-m", "mnist_nb.cli", what, "n.ipynb", *more)
+    child = family.start("-m", "mnist_nb.tools.cli", what, "n.ipynb", *more)
     wait_until((tmp_path / "begun1").exists, "the cell is executed")
     if what == "run":
         assert child.stdout.readline() == "so far\n", "what it printed has arrived"
@@ -313,8 +315,10 @@ def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_p
 def test_a_run_and_a_sweep_whose_reader_leaves_go_on_to_their_end(family, tmp_path):
     cells = ["print('first', flush=True)", "for i in range(5000):\n    print(i, x, flush=i < 9)"]
     small_notebook(tmp_path / "n.ipynb", *cells, parameters="x: int = 1")
-    run = family.start("-m", "mnist_nb.cli", "run", "n.ipynb")
-    sweep = family.start("-m", "mnist_nb.cli", "sweep", "n.ipynb", "-g", "x", "1", "-o", "out")
+    run = family.start("-m", "mnist_nb.tools.cli", "run", "n.ipynb")
+    sweep = family.start(
+        "-m", "mnist_nb.tools.cli", "sweep", "n.ipynb", "-g", "x", "1", "-o", "out"
+    )
     for child in (run, sweep):
         assert child.stdout.readline()
         child.stdout.close()
@@ -328,8 +332,8 @@ def test_a_run_and_a_sweep_whose_reader_leaves_go_on_to_their_end(family, tmp_pa
 def test_what_is_printed_onto_a_full_disk_is_one_sentence_and_a_run_is_kept(notebook, tmp_path):
     script = (
         "import sys, nbformat\n"
-        "from mnist_nb.cli import main\n"
-        "from mnist_nb.runs import run as one_run\n"
+        "from mnist_nb.tools.cli import main\n"
+        "from mnist_nb.tools.runs import run as one_run\n"
         f"{inspect.getsource(fake_execute)}\n"
         "one_run.execute = fake_execute\n"
         "main(sys.argv[1:])"

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from conftest import NOTEBOOKS, WALKTHROUGH, settings_for
 
-from mnist_nb.cli import main
 from mnist_nb.errors import Problem
-from mnist_nb.publish.normal_form import problems, rhythm
-from mnist_nb.publish.prose import unexplained
-from mnist_nb.publish.refresh import refresh
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.verify.normal_form import broken_rules, code_lengths
+from mnist_nb.tools.verify.prose import unexplained
+from mnist_nb.tools.verify.refresh import refresh
 
 SOURCE_CELLS = ["In [14]", "In [15]", "In [16]", "In [17]", "In [18]", "In [20]"]
 
@@ -22,8 +22,8 @@ SOURCE_CELLS = ["In [14]", "In [15]", "In [16]", "In [17]", "In [18]", "In [20]"
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_committed_notebook_breaks_no_rule(path):
     text = path.read_text()
-    assert problems(text) == []
-    median, high, markdown = rhythm(text)
+    assert broken_rules(text) == []
+    median, high, markdown = code_lengths(text)
     assert median <= 4 and high <= 15 and 0.8 <= markdown <= 1.5
 
 
@@ -158,8 +158,8 @@ def constant_that_is_gone(notebook):
 def test_what_nbval_lets_pass_the_lint_does_not(spoil):
     notebook = nbformat.read(WALKTHROUGH, as_version=4)
     spoiled = spoil(notebook) or nbformat.writes(notebook)
-    assert problems(nbformat.writes(nbformat.read(WALKTHROUGH, 4)) + "\n") == []
-    assert problems(spoiled + "\n") != []
+    assert broken_rules(nbformat.writes(nbformat.read(WALKTHROUGH, 4)) + "\n") == []
+    assert broken_rules(spoiled + "\n") != []
 
 
 def occurrences(number):
@@ -184,7 +184,7 @@ def test_a_wrong_number_in_the_walkthroughs_text_is_refused_wherever_it_stands(s
         notebook = nbformat.read(WALKTHROUGH, as_version=4)
         (cell,) = [c for c in notebook.cells if c.id == cell_id]
         cell.source = cell.source[:start] + wrong + cell.source[start + len(said) :]
-        (problem, *_) = problems(nbformat.writes(notebook) + "\n")
+        (problem, *_) = broken_rules(nbformat.writes(notebook) + "\n")
         assert cell_id in problem and wrong in problem
 
 
@@ -249,7 +249,7 @@ def tiny(path, source):
 def test_refresh_is_byte_stable_and_replaces_only_on_success(tmp_path):
     path = tiny(tmp_path / "n.ipynb", "print('a')\nprint('b')")
     assert refresh(path) and not refresh(path)
-    assert problems(path.read_text()) == []
+    assert broken_rules(path.read_text()) == []
 
     for source in ("1 / 0", "import os; os._exit(1)", "import sys; print('x', file=sys.stderr)"):
         before = tiny(path, source).read_bytes()

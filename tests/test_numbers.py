@@ -7,7 +7,7 @@ import pytest
 from conftest import SLICE, WALKTHROUGH, words
 from source_procedure import losses
 
-from mnist_nb.runs.records import notebooks_in, read_record
+from mnist_nb.tools.runs.results import notebooks_in, read_record
 
 
 def history(command, folder, **parameters) -> list[tuple]:

@@ -15,10 +15,12 @@ from click.testing import CliRunner
 from conftest import CHAPTERS, PROJECT, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mnist_nb import wheels
-from mnist_nb.cli import main
-from mnist_nb.publish.pages import PublishError, build_site
-from mnist_nb.publish.slides import REVEAL, REVEAL_SHA256, build_slides
+from mnist_nb.tools import cached_wheel
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.site.html import PublishError
+from mnist_nb.tools.site.pages import build_site
+from mnist_nb.tools.site.reveal import REVEAL, REVEAL_SHA256
+from mnist_nb.tools.site.slides import build_slides
 
 NAMES = [path.stem for path in CHAPTERS]
 GUIDE = "instructor.html"
@@ -229,7 +231,9 @@ def no_network(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def wheel(site) -> Path:
     """The wheel of reveal.js that was kept when the slides were built."""
-    (path,) = wheels.user_cache_path("mnist-nb", appauthor=False).glob("sphinx_revealjs-*.whl")
+    (path,) = cached_wheel.user_cache_path("mnist-nb", appauthor=False).glob(
+        "sphinx_revealjs-*.whl"
+    )
     return path
 
 
@@ -255,9 +259,9 @@ def test_slides_need_the_network_once_and_a_wheel_that_is_another_is_not_used(
 
 
 def test_a_wheel_is_kept_for_the_next_time(tmp_path, monkeypatch, wheel):
-    monkeypatch.setattr(wheels, "download", lambda *_: wheel.read_bytes())
-    monkeypatch.setattr(wheels, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-    wheels.kept(REVEAL, REVEAL_SHA256).close()
+    monkeypatch.setattr(cached_wheel, "download_wheel", lambda *_: wheel.read_bytes())
+    monkeypatch.setattr(cached_wheel, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    cached_wheel.cached_wheel(REVEAL, REVEAL_SHA256).close()
     assert (tmp_path / "cache" / wheel.name).read_bytes() == wheel.read_bytes()
 
 

@@ -1,22 +1,25 @@
 """Every combination of parameters runs, or gets one clear sentence."""
 
+import copy
 import functools
 import json
 import math
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
-from conftest import WALKTHROUGH
+from conftest import NOTEBOOKS, WALKTHROUGH
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from torchvision import datasets
 
-from mnist_nb import data
+from mnist_nb import data, sources
 from mnist_nb.errors import DataError, ParameterError
-from mnist_nb.runs.parameters import RULES, check_parameters, declared_parameters, read_values
-from mnist_nb.runs.records import MIME
+from mnist_nb.parameters import RULES, check_parameters
+from mnist_nb.record import MIME
+from mnist_nb.tools.runs.declared import declared_parameters, named_checker, read_values
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
 DEFAULTS = {name: d.default for name, d in declared_parameters(NOTEBOOK).items()}
@@ -103,6 +106,40 @@ def test_any_values_at_all_pass_or_get_one_sentence(values):
         assert checked.keys() == RULES.keys()
 
 
+def test_a_cell_that_checks_parameters_names_its_checker():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            named = cell.metadata.get("mnist_nb", {}).get("checks", "")
+            assert ("check_parameters(" in cell.source) == bool(named), (path.name, cell.id)
+            assert not named or f"{named.partition(':')[2]}(" in cell.source
+    assert named_checker(NOTEBOOK) is check_parameters
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["own:check", "os:system", "mnist_nb.tools.cli:main", "mnist_nb.data:no_such", 1, None, ["a"]],
+)
+def test_a_checker_from_elsewhere_is_refused_and_its_module_not_imported(
+    named, tmp_path, monkeypatch
+):
+    (tmp_path / "own.py").write_text("print('imported')\ncheck = print")
+    monkeypatch.syspath_prepend(tmp_path)
+    notebook = copy.deepcopy(NOTEBOOK)
+    notebook.cells[0].metadata["mnist_nb"] = {"checks": named}
+    with pytest.raises(ParameterError, match="a function of this package"):
+        read_values(notebook, {})
+    assert "own" not in sys.modules
+
+
+def test_a_notebook_that_names_no_checker_is_held_to_its_types_alone():
+    notebook = copy.deepcopy(NOTEBOOK)
+    for cell in notebook.cells:
+        cell.metadata.pop("mnist_nb", None)
+    assert read_values(notebook, {"epochs": "0"}) == {"epochs": 0}
+    with pytest.raises(ParameterError, match=r"epochs is 'five'; it takes a whole number$"):
+        read_values(notebook, {"epochs": "five"})
+
+
 CELLS = [cell for cell in NOTEBOOK.cells if cell.cell_type == "code"]
 SETS = ["MNIST", "FashionMNIST"]
 
@@ -120,8 +157,8 @@ def walkthrough(data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("MNIST_NB_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "fetch", functools.cache(data.fetch))
-    monkeypatch.setattr(data, "LOCAL_FOLDERS", {})
-    monkeypatch.setattr(data, "_wheel", lambda names: iter(()))
+    monkeypatch.setattr(sources, "LOCAL_FOLDERS", {})
+    monkeypatch.setattr(sources, "_wheel", lambda names: iter(()))
     for name in (*SETS, "KMNIST"):
         monkeypatch.setattr(getattr(datasets, name), "mirrors", ["http://127.0.0.1:9/"])
     shown = []

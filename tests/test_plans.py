@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 from conftest import WALKTHROUGH, small_notebook
 
-from mnist_nb.cli import main
 from mnist_nb.errors import ParameterError
-from mnist_nb.runs.parameters import declared_parameters, read_values, word_reader
-from mnist_nb.runs.plans import MOST, SweepError, count, expand, planned, read_plan, values_of
-from mnist_nb.runs.run import read_notebook
-from mnist_nb.runs.sweep import prepare
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.declared import declared_parameters, read_values, word_reader
+from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.plans import MOST, SweepError, count, expand, read_plan, values_of
+from mnist_nb.tools.runs.run import read_notebook
+from mnist_nb.tools.runs.sweep import prepare
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
 TAGGED, INJECTED = {"tags": ["parameters"]}, {"tags": ["injected-parameters"]}
@@ -169,10 +170,10 @@ def test_plans_are_counted_without_making_their_runs():
 
 LITTLE = """
 import resource, sys
-import mnist_nb.runs.sweep, click.testing, nbformat.v4, IPython.core.inputtransformer2
+import mnist_nb.tools.runs.sweep, click.testing, nbformat.v4, IPython.core.inputtransformer2
 unit = 1 if sys.platform == "darwin" else 1024
 limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 150_000_000
-from mnist_nb.cli import main
+from mnist_nb.tools.cli import main
 for arguments in {commands!r}:
     done = click.testing.CliRunner().invoke(main, arguments)
     print(done.output, done.exception)
@@ -204,10 +205,10 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
     parsed, parse = [], ast.parse
     monkeypatch.setattr(ast, "parse", lambda source, *more: (parsed.append(1), parse(source))[1])
     plan = {"grid": {"seed": "0:2"}}
-    few = len(planned(NOTEBOOK, expand(plan)))
+    few = len(checked_runs(NOTEBOOK, expand(plan)))
     once = len(parsed)
     parsed.clear()
-    many = len(planned(NOTEBOOK, expand({"grid": {"seed": "0:300"}})))
+    many = len(checked_runs(NOTEBOOK, expand({"grid": {"seed": "0:300"}})))
     assert (few, many) == (2, 300) and len(parsed) == once
 
 
@@ -216,7 +217,7 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
 
 def test_two_runs_never_share_a_folder(tmp_path):
     path = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x = None")
-    runs = planned(nbformat.read(path, as_version=4), [{"x": "1"}, {"x": "'1'"}])
+    runs = checked_runs(nbformat.read(path, as_version=4), [{"x": "1"}, {"x": "'1'"}])
     assert [run.values["x"] for run in runs] == [1, "1"]
     assert len({run.name.casefold() for run in runs}) == 2
 

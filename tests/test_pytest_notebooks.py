@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from conftest import PROJECT, WITHOUT, settings_for, small_notebook
 
-from mnist_nb.publish.refresh import refresh
 from mnist_nb.tools.settings import isolated
+from mnist_nb.tools.verify.refresh import refresh
 
 
 def notebook(path, *cells):

@@ -12,8 +12,9 @@ from conftest import WALKTHROUGH
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mnist_nb.cli import main
-from mnist_nb.runs.records import MIME, SCHEMA, grouped, read_record, show_record
+from mnist_nb.record import MIME, SCHEMA, show_record
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.results import grouped, read_record
 
 COMMITTED = json.loads(WALKTHROUGH.read_text())
 (CELL,) = [c for c in COMMITTED["cells"] if any(MIME in o["data"] for o in c.get("outputs", ())

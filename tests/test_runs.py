@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, words
 from torchvision import datasets
 
-from mnist_nb.cli import main
-from mnist_nb.data import LOCAL_FOLDERS
+from mnist_nb.sources import LOCAL_FOLDERS
 from mnist_nb.tools import kernels
+from mnist_nb.tools.cli import main
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def slice_run(tmp_path_factory):
     """The walkthrough on a slice of MNIST: the finished process and the executed notebook."""
     folder = tmp_path_factory.mktemp("run")
     before = WALKTHROUGH.read_bytes()
+    command = [sys.executable, "-m", "mnist_nb.tools.cli", "run", *words(SLICE | {"lr": 0.1})]
     done = subprocess.run(
-        [sys.executable, "-m", "mnist_nb.cli", "run", *words(SLICE | {"lr": 0.1}), "-o", "out"],
-        capture_output=True, text=True, cwd=folder, check=True,
-    )  # fmt: skip
+        [*command, "-o", "out"], capture_output=True, text=True, cwd=folder, check=True
+    )
     assert WALKTHROUGH.read_bytes() == before, "the committed notebook was touched"
     (path,) = (folder / "out").iterdir()
     return done.stdout, path

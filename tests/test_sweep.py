@@ -25,11 +25,15 @@ from click.testing import CliRunner
 from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
 from papermill.iorw import papermill_io
 
-from mnist_nb.cli import main
-from mnist_nb.runs.parameters import declared_parameters
-from mnist_nb.runs.plans import SweepError, expand, planned, read_plan, values_of
-from mnist_nb.runs.records import read_record
-from mnist_nb.runs.sweep import cluster, do_run, estimate, place_of, prepare, seconds_taken
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.cluster import cluster
+from mnist_nb.tools.runs.declared import declared_parameters
+from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.plans import SweepError, expand, read_plan, values_of
+from mnist_nb.tools.runs.progress import estimate
+from mnist_nb.tools.runs.results import read_record
+from mnist_nb.tools.runs.sweep import prepare
+from mnist_nb.tools.runs.work import do_run, place_of, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
 PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
@@ -103,7 +107,7 @@ include:
         {"seed": "7", "data_dir": "None", "epochs": "2"},
         {"lr": "0.1", "hidden": "16", "epochs": "3"},
     ]
-    assert planned(nbformat.read(WALKTHROUGH, as_version=4), rows)
+    assert checked_runs(nbformat.read(WALKTHROUGH, as_version=4), rows)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_a_plan_that_says_nothing_clear_is_refused_in_a_sentence(plan, says):
 def test_names_of_runs_say_their_parameters_and_never_collide(notebook):
     read = nbformat.read(notebook, as_version=4)
     rows = [{"x": "1", "log": "a/b"}, {"x": "1", "log": "a_b"}, {"x": "1", "log": "c" * 200}]
-    names = [run.name for run in planned(read, [*rows, {"x": "2", "lr": "0.5"}, {}])]
+    names = [run.name for run in checked_runs(read, [*rows, {"x": "2", "lr": "0.5"}, {}])]
     assert names[-2:] == ["x=2,lr=0.5", "defaults"]
     assert len(set(names)) == 5 and max(map(len, names)) < 140
     assert all(re.fullmatch(r"[-\w.=,+]+", name) for name in names)
@@ -133,11 +137,12 @@ def test_names_of_runs_say_their_parameters_and_never_collide(notebook):
 
 def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook):
     read = nbformat.read(WALKTHROUGH, as_version=4)
-    one, two = (planned(read, [{"epochs": n}])[:1] for n in ("1", "20"))
+    one, two = (checked_runs(read, [{"epochs": n}])[:1] for n in ("1", "20"))
     defaults = {"epochs": 5, "train_size": 55_000, "batch_size": 32}
     assert estimate(one, [], defaults) < estimate(two, [], defaults)
     assert estimate(one * 4, [10.0, 20.0], {}) == 2 * estimate(one * 2, [10.0, 20.0], {})
-    assert estimate(planned(nbformat.read(notebook, as_version=4), [{}]), [], {"x": 1}) is None
+    other = checked_runs(nbformat.read(notebook, as_version=4), [{}])
+    assert estimate(other, [], {"x": 1}) is None
 
 
 # --- refused before anything runs
@@ -211,7 +216,7 @@ def done_once(tmp_path_factory):
     """A folder with the sweep of six small runs, and the process that did it."""
     folder = tmp_path_factory.mktemp("done")
     small_notebook(folder / "n.ipynb", SOURCE, parameters=PARAMETERS)
-    call = [sys.executable, "-m", "mnist_nb.cli", *SWEEP, "0:3"]
+    call = [sys.executable, "-m", "mnist_nb.tools.cli", *SWEEP, "0:3"]
     return folder, subprocess.run(call, cwd=folder, capture_output=True, text=True)
 
 
@@ -292,7 +297,7 @@ def start(tmp_path):
     """A way to start a module's command, and to find all that it started."""
     family = Family(tmp_path)
 
-    def start(*arguments, module="mnist_nb.cli") -> subprocess.Popen:
+    def start(*arguments, module="mnist_nb.tools.cli") -> subprocess.Popen:
         def prepare():
             # some shells start what runs in the background deaf to Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -385,7 +390,7 @@ def swept(tmp_path_factory):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
 
     for prepared, arguments in (
-        (on_one_core, ["mnist_nb.cli", "sweep", "-f", "sweep.yaml", "-o", "out"]),
+        (on_one_core, ["mnist_nb.tools.cli", "sweep", "-f", "sweep.yaml", "-o", "out"]),
         (None, ["papermill", WALKTHROUGH, "single/out.ipynb", *of_papermill]),
     ):
         subprocess.run([sys.executable, "-m", *arguments], cwd=folder, check=True,
@@ -475,7 +480,7 @@ def test_the_committed_table_has_a_row_for_each_run_that_the_files_describe_and_
     table = pd.read_csv(PROJECT / "studies" / "experiments.csv", comment="#")
     described = []
     for path in sorted((PROJECT / "studies" / "experiments").glob("*.yaml")):
-        for run in planned(notebook, expand(read_plan(path))):
+        for run in checked_runs(notebook, expand(read_plan(path))):
             described.append({"experiment": path.stem} | defaults | run.values)
     columns = ["experiment", *table.columns.intersection(list(defaults))]
     assert table[columns].to_dict("records") == [{n: r[n] for n in columns} for r in described]
@@ -501,7 +506,7 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work():
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "tls://127.0.0.1:9", "nowhere://", "tcp://"])
 def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address, monkeypatch):
-    monkeypatch.setattr("mnist_nb.runs.cluster.ANSWERS_WITHIN", 1)
+    monkeypatch.setattr("mnist_nb.tools.runs.cluster.ANSWERS_WITHIN", 1)
     with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(address):
         pass
     clients = [it for it in gc.get_objects() if type(it) is distributed.Client]
@@ -509,7 +514,7 @@ def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address, 
 
 
 def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_path):
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{"log": str(tmp_path / "log")}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"log": str(tmp_path / "log")}])
     place = place_of(str(tmp_path / "out"), run, "n")
     outcomes = [do_run(notebook.read_text(), "n", run, place, str(tmp_path)) for _ in range(2)]
     assert outcomes[0].state == "finished" and Path(place).is_file()
@@ -524,7 +529,7 @@ def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_
 )
 def test_a_run_leaves_no_event_loop_to_the_garbage_collector(tmp_path, source, state):
     notebook = small_notebook(tmp_path / "n.ipynb", source, parameters=PARAMETERS)
-    (run,) = planned(nbformat.read(notebook, as_version=4), [{}])
+    (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
     place = place_of(str(tmp_path / "out"), run, "n")
     before = open_loops()
     with ThreadPoolExecutor(1) as thread:  # as a worker has it
@@ -546,7 +551,7 @@ def test_results_go_to_any_place_that_papermill_can_write(notebook, monkeypatch)
     handlers = [*papermill_io._handlers, ("shelf://", Shelf())]
     monkeypatch.setattr(papermill_io, "_handlers", handlers)
     text = notebook.read_text()
-    runs = planned(nbformat.reads(text, as_version=4), [{"x": "2"}, {"x": "13"}])
+    runs = checked_runs(nbformat.reads(text, as_version=4), [{"x": "2"}, {"x": "13"}])
     states = [do_run(text, "n", run, place_of("shelf://a/", run, "n"), ".").state for run in runs]
     assert states == ["finished", "failed"]
     assert sorted(shelf) == ["shelf://a/x=13/n.failed.ipynb", "shelf://a/x=2/n.ipynb"]

@@ -1,1 +1,1 @@
-"""The machinery: what runs, verifies and publishes the notebooks."""
+"""The machinery around the notebooks: `runs`, `verify`, `classroom`, `site`, and the command."""

@@ -6,22 +6,14 @@ JupyterLab. `Provisioner` is an extension point of jupyter_client. Where a kerne
 `MNIST_NB_WARM=0`) Jupyter starts it as ever, which only takes longer.
 """
 
-import asyncio
 import atexit
 import contextlib
-import itertools
-import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import sysconfig
-import tempfile
-import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -31,153 +23,15 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from traitlets import default
 
-from mnist_nb.tools.settings import isolated
+from mnist_nb.tools.launcher_client import ForkedKernel, Launcher
 
 NAME = "mnist-nb"  # of the provisioner, in pyproject.toml
 # What this project's notebooks import.
 MODULES = (
     "torch", "torchvision", "pandas", "matplotlib.pyplot", "matplotlib.backends.backend_agg",
 )  # fmt: skip
-SCRIPT = Path(__file__).with_name("launcher.py")
 LONGEST_SOCKET = 100  # bytes in a socket's path: Linux allows 107, macOS 103
-PATIENCE = 120  # seconds for the launcher's imports
-KILLED = -9  # the exit code of a kernel that ended with its launcher
-# Variables that nothing reads while it is imported.
-_HARMLESS = re.compile(r"(JPY|PYTEST|MNIST_NB)_\w+|PWD|OLDPWD|SHLVL|_|TMPDIR|COLUMNS|LINES")
-_launcher: "Launcher | None" = None
-
-
-class ForkedKernel:
-    """A kernel that the launcher forked, with what jupyter_client uses of a `Popen`."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, life: socket.socket):
-        self.pid: int | None = None
-        self.returncode: int | None = None
-        self._life, self._said = life, b""
-        life.setblocking(False)
-
-    def poll(self) -> int | None:
-        """Return the exit code, None while the kernel runs or is being started."""
-        while self.returncode is None:
-            try:
-                said = self._life.recv(100)
-            except BlockingIOError:
-                return None
-            except OSError:
-                said = b""
-            self._said += said
-            pid, *code = self._said.split(b"\n")[:-1] or [None]
-            self.pid = pid and int(pid)
-            if code or not said:
-                self.returncode = int(code[0]) if code else KILLED
-                self._life.close()
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code once the kernel has ended; raise TimeoutExpired if it does not."""
-        deadline = time.monotonic() + (timeout or 0)
-        while self.poll() is None:
-            if timeout is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("kernel", timeout)
-            time.sleep(0.01)
-        return self.returncode
-
-    def send_signal(self, signum: int) -> None:
-        """Send a signal, unless the kernel has ended."""
-        if self.poll() is None and self.pid:
-            os.kill(self.pid, signum)
-
-
-class Launcher:
-    """The process that forks this process's kernels, and the folder with their sockets."""
-
-    def __init__(self, modules: Sequence[str], isolate: bool = True):
-        self.modules, self.isolate = modules, isolate
-        self.owner = os.getpid()
-        self.folder = tempfile.mkdtemp(prefix="mnist-nb-")
-        self.numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen | None = None
-        self._environment: dict[str, str] = {}
-        self._outdated: list[tuple] = []  # launchers whose kernels may still run
-        self._works = sys.platform == "linux" and os.environ.get("MNIST_NB_WARM") != "0"
-
-    def environment_for(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of a kernel: that given, or one without people's settings."""
-        if not self.isolate:
-            return dict(environment)
-        settings = Path(self.folder, "settings")
-        settings.mkdir(parents=True, exist_ok=True)  # a cleaner of /tmp may have been there
-        return isolated(environment, settings)
-
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Start the launcher unless it runs; its imports go on while this process does."""
-        with self._lock:
-            if self._process and self._process.poll() is not None:
-                self._process = None
-            wanted = _installed(), self.modules
-            if self._process and self._imported != wanted:
-                self._outdated.append((self._process, self._client))
-                self._process = None
-            if self._process or not self._works:
-                return
-            self._imported = wanted
-            self._environment = _read_at_import(environment)
-            self._client, theirs = socket.socketpair()
-            with theirs, open(Path(self.folder, "launcher.log"), "ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, SCRIPT, str(theirs.fileno()), self.folder, *self.modules],
-                    env=dict(environment), cwd=self.folder, pass_fds=[theirs.fileno()],
-                    start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                )  # fmt: skip
-
-    async def fork(
-        self, arguments: list[str], environment: dict[str, str], cwd: str, streams: list[int]
-    ) -> ForkedKernel | None:
-        """Return a running kernel, or None where it has to be started in the ordinary way."""
-        self.start(environment)
-        if not self._works or self._environment != _read_at_import(environment):
-            return None
-        process = self._process
-        request = {
-            "arguments": arguments,
-            "environment": environment | {"JPY_PARENT_PID": str(process.pid)},
-            "cwd": cwd,
-            **_limits(),
-        }
-        life, theirs = socket.socketpair()
-        kernel, deadline = ForkedKernel(life), time.monotonic() + PATIENCE
-        try:
-            life.settimeout(PATIENCE)
-            with theirs, self._lock:
-                socket.send_fds(self._client, [b"k"], [*streams, theirs.fileno()])
-            life.sendall(json.dumps(request).encode() + b"\n")
-            life.setblocking(False)
-        except OSError:  # the launcher has just ended
-            life.close()
-        while kernel.poll() is None and kernel.pid is None and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)
-        if kernel.pid is None:
-            life.close()
-            self._works = time.monotonic() < deadline  # not worth another wait
-            return None
-        return kernel
-
-    def stop(self) -> None:
-        """End the launcher and its kernels, and remove the folder."""
-        if self.owner != os.getpid():  # in a fork of the process whose they are
-            return
-        running = [*self._outdated, *([(self._process, self._client)] if self._process else [])]
-        for process, client in running:
-            client.close()
-            try:
-                process.wait(timeout=2)  # it kills its kernels, and what these have started
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+_launcher: Launcher | None = None
 
 
 class Provisioner(LocalProvisioner):
@@ -278,27 +132,6 @@ def _started() -> Launcher:
     if _launcher is None or _launcher.owner != os.getpid():
         use()
     return _launcher
-
-
-def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that may change what a module does when it is imported."""
-    return {name: v for name, v in environment.items() if not _HARMLESS.fullmatch(name)}
-
-
-def _installed() -> list[int]:
-    """Return what changes when a package is installed, so that its new version is imported."""
-    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    return [os.stat(folder).st_mtime_ns for folder in sorted(folders)]
-
-
-def _limits() -> dict[str, Any]:
-    """Return this process's limits and umask, which a kernel has from who starts it."""
-    import resource  # not on Windows
-
-    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    limits = {name: resource.getrlimit(getattr(resource, name)) for name in names}
-    umask = re.search(r"^Umask:\s*(\d+)$", Path("/proc/self/status").read_text(), re.M)
-    return {"limits": limits, "umask": int(umask[1], 8)}
 
 
 def _number(stream: Any, default: int, null) -> int:

@@ -1,8 +1,8 @@
 """Import what notebooks need once, then fork a kernel for each request.
 
-Started by `kernels.py`, as a script of its own, with a socket to its client and the modules to
-import. Linux only. A forked kernel is what a fresh one is: its own session, environment, working
-folder, standard streams, signals and random state.
+Started by `launcher_client.py`, as a script of its own, with a socket to its client and the
+modules to import. Linux only. A forked kernel is what a fresh one is: its own session,
+environment, working folder, standard streams, signals and random state.
 
 For each kernel the client sends one byte with four file descriptors: the kernel's standard
 streams, and a socket. Through that socket come the arguments, the environment, the folder and the

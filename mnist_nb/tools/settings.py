@@ -46,12 +46,12 @@ def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text(_KERNEL_CONFIG, encoding="utf-8")
     (folder / "matplotlibrc").touch()
-    kept = {
+    harmless = {
         name: value
         for name, value in environment.items()
         if name in _NEEDED or not name.startswith(_PERSONAL)
     }
-    return kept | {
+    return harmless | {
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
         "JUPYTER_DATA_DIR": str(folder / "jupyter"),

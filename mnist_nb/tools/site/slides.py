@@ -16,14 +16,9 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
-from mnist_nb.publish.pages import NOTEBOOKS, export, read_page, write_files
-from mnist_nb.wheels import kept
-
-# reveal.js 5.2.1, byte for byte npm's. We take it from a wheel, as whoever has this package has
-# pip, but not always npm; we check the wheel's hash whenever we open it, cached or not.
-REVEAL = "sphinx-revealjs==3.2.1"
-REVEAL_SHA256 = "805bed3ca459346e0f01967d5ed1c40d6b7b917de1541e1e4566c8341fe7017b"
-_PARTS = {"style": "dist/reveal.css", "script": "dist/reveal.js", "notes": "plugin/notes/notes.js"}
+from mnist_nb.tools.project import NOTEBOOKS
+from mnist_nb.tools.site.html import export, read_page, write_files
+from mnist_nb.tools.site.reveal import reveal_sources
 
 # Heights in pixels at 1280 x 720, as slides.css draws. An estimate is enough: a script in the
 # slide shrinks what is still too tall.
@@ -53,9 +48,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
         PublishError, RunError: a notebook cannot be shown or read, or `folder` not written.
     """
     paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
-    with kept(REVEAL, REVEAL_SHA256) as wheel:
-        root = "sphinx_revealjs/_static/revealjs/"
-        reveal = {name: wheel.read(root + path).decode() for name, path in _PARTS.items()}
+    reveal = reveal_sources()
     write_files(folder, {})  # ask before the work, not after it
     files = {}
     for path in paths:
@@ -124,7 +117,7 @@ def _prose(source: str, before_code: bool) -> Iterator[Piece]:
     for number, part in enumerate(parts):
         if number % 2:
             level = min(part.index(" "), 2)  # a slide's heading, whatever its depth
-            yield Piece(_text("#" * level + part.lstrip("#")), starts="heading")
+            yield Piece(new_markdown_cell("#" * level + part.lstrip("#")), starts="heading")
             continue
         blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
         if len(parts) == 1 and before_code:  # it goes on: told of what was, asks what comes
@@ -148,15 +141,15 @@ def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
     for block in blocks:
         if _LIST.match(block):
             for item in _LIST_ITEM.split(block):
-                yield Piece(_text(item), _height(item))
+                yield Piece(new_markdown_cell(item), _height(item))
         elif _WHOLE.match(block) or (len(block) <= _SHORT and not spoken):
-            yield Piece(_text(block), _height(block), starts=starts)
+            yield Piece(new_markdown_cell(block), _height(block), starts=starts)
         else:
             sentences = _sentences(block)
             first = 0 if spoken else 1 + (len(sentences[0]) < 30)
-            kept = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
-            text = " ".join(kept)
-            yield Piece(_text(text) if text else None, _height(text), block, starts)
+            shown = [s for n, s in enumerate(sentences) if n < first or s.endswith((":", "?"))]
+            text = " ".join(shown)
+            yield Piece(new_markdown_cell(text) if text else None, _height(text), block, starts)
             spoken = True
         starts = ""
 
@@ -244,10 +237,6 @@ def _rows(html: str) -> tuple[str, int]:
         note.string = f"… {left} more rows in the notebook"
         soup.append(note)
     return str(soup), min(height, _HEIGHT)
-
-
-def _text(source: str) -> NotebookNode:
-    return new_markdown_cell(source)
 
 
 def _height(text: str) -> int:

@@ -1,6 +1,6 @@
 """How a notebook's outputs are compared: nbval, and what it lacks.
 
-`mnist_nb.publish.plugin` brings it into pytest. nbval compares text exactly.
+`mnist_nb.tools.verify.plugin` brings it into pytest. nbval compares text exactly.
 Here, in a cell tagged `nbval-approx`, a decimal number may differ from
 the stored one: by one unit in its last printed place, or by what the cell's
 metadata states: {"nbval": {"atol": 0.001}}, with `rtol` and `ulp` (units in the
@@ -11,25 +11,15 @@ be the stored ones within `ALLOWED`, or within what the metadata states:
 stored ones; and a cell that was never executed fails.
 """
 
-import base64
-import io
 import math
 import re
 from decimal import Decimal
 from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib import ft2font
 from nbval.plugin import IPyNbCell
-from PIL import Image
 
-from mnist_nb.publish.normal_form import DEFAULTS, WIDGET
-
-# In levels of 255. As other processors round, no picture of the notebooks was further off than
-# 0.2, but for those whose cells say so; one wrong letter is 1.7, two series swapped are 5 to 30.
-ALLOWED = DEFAULTS["picture"]
-_PICTURES = "image/png", "image/jpeg"  # the ones that nbval passes over
+from mnist_nb.tools.verify.normal_form import WIDGET
+from mnist_nb.tools.verify.pictures import ALLOWED, other_pictures
 
 # 12  -1.5  .5  1e-3; not v1.2, 3.11.2 or 0.5s. A comma may separate two numbers, so ends one.
 _NUMBER = re.compile(
@@ -66,7 +56,7 @@ def _within(stored: Decimal, new: Decimal, at_least: Decimal, atol: float, rtol:
     return abs(stored - new) <= max(at_least, Decimal(str(atol)), relative)
 
 
-def forgive(stored: Any, new: Any, **tolerance: float) -> Any:
+def replace_close(stored: Any, new: Any, **tolerance: float) -> Any:
     """Return `new`, with each number that is close enough to the one in `stored` replaced by it.
 
     Both are an output: a text, or what JSON can hold. A number in JSON is not printed, so only
@@ -74,27 +64,28 @@ def forgive(stored: Any, new: Any, **tolerance: float) -> Any:
     """
     if isinstance(stored, dict) and isinstance(new, dict):
         return {
-            k: forgive(stored[k], v, **tolerance) if k in stored else v for k, v in new.items()
+            k: replace_close(stored[k], v, **tolerance) if k in stored else v
+            for k, v in new.items()
         }
     if isinstance(stored, list) and isinstance(new, list) and len(stored) == len(new):
-        return [forgive(s, n, **tolerance) for s, n in zip(stored, new, strict=True)]
+        return [replace_close(s, n, **tolerance) for s, n in zip(stored, new, strict=True)]
     if isinstance(stored, float) and isinstance(new, float) and math.isfinite(stored + new):
         a, r = tolerance.get("atol", 0), tolerance.get("rtol", 0)
         same = _within(Decimal(stored), Decimal(new), Decimal(0), a, r)
         return stored if same else new
     if isinstance(stored, str) and isinstance(new, str):
-        return _forgive_text(stored, new, **tolerance)
+        return _replace_close_in_text(stored, new, **tolerance)
     return new
 
 
-def _forgive_text(stored: str, new: str, **tolerance: float) -> str:
+def _replace_close_in_text(stored: str, new: str, **tolerance: float) -> str:
     numbers = list(zip(_NUMBER.findall(stored), _NUMBER.findall(new), strict=False))
     if not _same_layout(stored, new, numbers) or _rows_swapped(stored, new):
         return new
     if all(_close(s, n, **tolerance) for s, n in numbers):
         return stored
-    kept = iter([s if _close(s, n, **tolerance) else n for s, n in numbers])
-    return _NUMBER.sub(lambda _: next(kept), new)
+    replaced = iter([s if _close(s, n, **tolerance) else n for s, n in numbers])
+    return _NUMBER.sub(lambda _: next(replaced), new)
 
 
 def _same_layout(stored: str, new: str, numbers: list[tuple[str, str]]) -> bool:
@@ -147,15 +138,15 @@ def _decimals(line: str) -> list[str]:
     return [number for number in _NUMBER.findall(line) if _last_place(number)]
 
 
-def forgive_outputs(stored: list, new: list, **tolerance: float) -> None:
+def replace_close_in_outputs(stored: list, new: list, **tolerance: float) -> None:
     """Replace, in the `new` outputs, each number that is close enough to its stored one."""
     places = _texts(stored)
     for kind, slots in _texts(new).items():
         for (box, key), (stored_box, stored_key) in zip(slots, places.get(kind, []), strict=False):
-            box[key] = forgive(stored_box[stored_key], box[key], **tolerance)
+            box[key] = replace_close(stored_box[stored_key], box[key], **tolerance)
     for before, now in zip(stored, new, strict=False):
         if "metadata" in before and "metadata" in now:
-            now["metadata"] = forgive(before["metadata"], now["metadata"], **tolerance)
+            now["metadata"] = replace_close(before["metadata"], now["metadata"], **tolerance)
 
 
 def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
@@ -168,60 +159,6 @@ def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
             if not mime.startswith("image/"):
                 found.setdefault(mime, []).append((output.data, mime))
     return found
-
-
-def picture_distance(stored: Image.Image, new: Image.Image) -> float:
-    """How far two pictures of one size are apart, in levels of 255.
-
-    The root mean square over all pixels, in the worst of the three colours, of how far a pixel
-    lies outside the range of the 3 x 3 around its place in the other picture: so a line that
-    rounding has moved by one pixel is at no distance.
-    """
-    before, now = _on_white(stored), _on_white(new)
-    outside = np.maximum(_outside(before, now), _outside(now, before)).astype(float)
-    return float(np.sqrt((outside**2).mean(axis=(0, 1))).max())
-
-
-def _outside(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Return how far each pixel lies outside the 3 x 3 around its place in `there`."""
-    height, width, _ = there.shape
-    edged = np.pad(there, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = [edged[i : i + height] for i in range(3)]
-    low, high = np.minimum.reduce(rows), np.maximum.reduce(rows)
-    low = np.minimum.reduce([low[:, i : i + width] for i in range(3)])
-    high = np.maximum.reduce([high[:, i : i + width] for i in range(3)])
-    return np.maximum(here, high) - high + (low - np.minimum(here, low))
-
-
-def _on_white(picture: Image.Image) -> np.ndarray:
-    """Return `picture` as a page shows it, height x width x 3; what is transparent is white."""
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
-
-
-def pictures(outputs: list) -> list[Image.Image]:
-    """Return the PNG and JPEG pictures among the `outputs`, in their order."""
-    data = [o.data[kind] for o in outputs for kind in _PICTURES if kind in o.get("data", {})]
-    return [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in data]
-
-
-def other_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
-    """What is wrong with the pictures among the `new` outputs, one sentence; "" if nothing is."""
-    before, now = pictures(stored), pictures(new)
-    if len(before) != len(now):
-        return f"The cell draws another number of pictures: {len(now)}, and {len(before)} stored."
-    for number, (old, picture) in enumerate(zip(before, now, strict=True), start=1):
-        if old.size != picture.size:
-            return f"Picture {number} has another size: {picture.size}, and {old.size} stored."
-        if (distance := picture_distance(old, picture)) > allowed:
-            return (
-                f"Picture {number} is not the stored one: they are {distance:.2g} levels of 255 "
-                f"apart, and {allowed:g} is allowed (it was drawn by Matplotlib "
-                f"{matplotlib.__version__} with FreeType {ft2font.__freetype_version__}; with "
-                "other versions than environment.yml's, letters alone can do that)."
-            )
-    return ""
 
 
 def other_order(stored: list, new: list) -> str:
@@ -272,7 +209,7 @@ def compare_more(item: IPyNbCell) -> None:
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
         if approximate:
-            forgive_outputs(stored, new, **tolerance)
+            replace_close_in_outputs(stored, new, **tolerance)
         if not exact(new, stored, skip_compare):
             return False
         wrong = (

@@ -6,7 +6,7 @@ import statistics
 
 import nbformat
 
-from mnist_nb.publish.prose import unexplained
+from mnist_nb.tools.verify.prose import unexplained
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -47,8 +47,8 @@ def serialised(notebook: nbformat.NotebookNode) -> str:
     return nbformat.writes(normalise(notebook)) + "\n"
 
 
-def problems(text: str) -> list[str]:
-    """What keeps the notebook with this text from being committed, a sentence each."""
+def broken_rules(text: str) -> list[str]:
+    """Return which rules the notebook with this text breaks, a sentence each."""
     ids = [cell.get("id") for cell in json.loads(text)["cells"]]
     if None in ids or len(set(ids)) != len(ids):
         return ["two cells have the same id, or one has none"]  # reading it would mend them
@@ -59,14 +59,14 @@ def problems(text: str) -> list[str]:
     if counts != list(range(1, len(code) + 1)):
         found.append(f"not executed once from top to bottom: execution counts {counts}")
     for number, cell in enumerate(notebook.cells):
-        found += [f"cell {number} ({cell.get('id')}): {p}" for p in _cell_problems(cell)]
+        found += [f"cell {number} ({cell.get('id')}): {p}" for p in _broken_rules_of_cell(cell)]
     found += [f"cell {cell_id}: {p}" for cell_id, p in unexplained(notebook)]
     if not found and serialised(notebook) != text:
         found.append("not in normal form: metadata or layout that `make refresh` would change")
     return found
 
 
-def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
+def _broken_rules_of_cell(cell: nbformat.NotebookNode) -> list[str]:
     found = []
     tags = set(cell.metadata.get("tags", []))
     if tags - _TAGS:
@@ -76,7 +76,7 @@ def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
         found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
     if cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) != cell.id:
         found.append("has another name for nbgrader than its id, by which grading finds it")
-    found += _tolerance_problems(cell.metadata.get("nbval", {}), tags)
+    found += _broken_rules_of_tolerances(cell.metadata.get("nbval", {}), tags)
     if _SWITCHED_OFF.search(cell.source):
         found.append("switches its own comparison off")
     for output in cell.get("outputs", []):
@@ -92,7 +92,7 @@ def _cell_problems(cell: nbformat.NotebookNode) -> list[str]:
     return found
 
 
-def _tolerance_problems(stated: dict, tags: set[str]) -> list[str]:
+def _broken_rules_of_tolerances(stated: dict, tags: set[str]) -> list[str]:
     found = []
     for key, value in stated.items():
         if key == "reason":
@@ -117,7 +117,7 @@ def _tolerance_problems(stated: dict, tags: set[str]) -> list[str]:
     return found
 
 
-def rhythm(text: str) -> tuple[float, float, float]:
+def code_lengths(text: str) -> tuple[float, float, float]:
     """Lines per code cell (median, 90th percentile), and Markdown cells per code cell."""
     cells = nbformat.reads(text, as_version=4).cells
     lines = sorted(

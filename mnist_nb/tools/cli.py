@@ -2,20 +2,20 @@
 
 import json
 import logging
-import sys
 from pathlib import Path
 
 import click
 
 from mnist_nb.data import DATASETS
-from mnist_nb.endings import like_ctrl_c, read_or_not
 from mnist_nb.errors import ParameterError, Problem
+from mnist_nb.tools import cli_authors
+from mnist_nb.tools.cli_authors import PATH
+from mnist_nb.tools.endings import like_ctrl_c, read_or_not
+from mnist_nb.tools.project import WALKTHROUGH
 
-PROJECT = Path(__file__).parents[1]
 ASK_ABOVE = 100  # runs that a sweep starts without a question
 CHECK_ABOVE = 10_000  # runs that it checks without one: a second or two
 NAMED = 20  # runs that a sweep names when they failed
-_PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
 
 
 class _Commands(click.Group):
@@ -40,7 +40,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--dataset", type=click.Choice(DATASETS), default="MNIST", show_default=True)
-@click.option("--data-dir", type=_PATH, help="Where the files go.  [default: $MNIST_NB_DATA, "
+@click.option("--data-dir", type=PATH, help="Where the files go.  [default: $MNIST_NB_DATA, "
               "or a folder of your own on this system]")  # fmt: skip
 def data(dataset: str, data_dir: Path | None) -> None:
     """Get the files of a dataset and check each against its SHA-256."""
@@ -53,20 +53,20 @@ def data(dataset: str, data_dir: Path | None) -> None:
 
 
 @main.command()
-@click.argument("notebook", type=_PATH, required=False)
+@click.argument("notebook", type=PATH, required=False)
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
-@click.option("-o", "--output", type=_PATH, default=Path("runs"), show_default=True,
+@click.option("-o", "--output", type=PATH, default=Path("runs"), show_default=True,
               help="The folder for the executed notebook.")  # fmt: skip
 @like_ctrl_c()
 def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
     """Run NOTEBOOK (the walkthrough, if none is given) with parameters."""
-    from mnist_nb.runs import records
-    from mnist_nb.runs import run as runs
+    from mnist_nb.tools.runs.results import read_record
+    from mnist_nb.tools.runs.run import run
 
-    path = runs.run(notebook or runs.WALKTHROUGH, _once(given), output)
+    path = run(notebook or WALKTHROUGH, _once(given), output)
     try:
-        history = records.read_record(path)["history"]
+        history = read_record(path)["history"]
     except ValueError:
         pass  # a notebook from elsewhere
     else:
@@ -91,12 +91,12 @@ def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 
 @main.command()
-@click.argument("notebook", type=_PATH, required=False)
+@click.argument("notebook", type=PATH, required=False)
 @click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
               help="All combinations of these VALUES: 0.1,1 or 0:10.  [repeatable]")  # fmt: skip
 @click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
-@click.option("-f", "--file", "file", type=_PATH,
+@click.option("-f", "--file", "file", type=PATH,
               help="A YAML file with grid, zip, runs, exclude, include, parameters.")  # fmt: skip
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
               help="Where the executed notebooks go; also s3://...")  # fmt: skip
@@ -110,9 +110,9 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     Every run is checked before the first one starts. The same command again goes on where it
     was stopped: what is finished is not run again.
     """
-    from mnist_nb.runs.plans import SweepError, count, read_plan
-    from mnist_nb.runs.run import WALKTHROUGH
-    from mnist_nb.runs.sweep import carry_out, duration, prepare
+    from mnist_nb.tools.runs.plans import SweepError, count, read_plan
+    from mnist_nb.tools.runs.progress import duration
+    from mnist_nb.tools.runs.sweep import carry_out, prepare
 
     plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
@@ -144,7 +144,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--by", multiple=True, metavar="NAME",
               help="A row per value of this parameter: mean, standard deviation and number "
               "of its runs.  [repeatable]")  # fmt: skip
@@ -153,7 +153,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Read the records of runs back, from executed notebooks and folders of them."""
-    from mnist_nb.runs.records import grouped, notebooks_in, read_record, table
+    from mnist_nb.tools.runs.results import grouped, notebooks_in, read_record, table
 
     found = []
     for path in notebooks_in(list(paths)):
@@ -189,11 +189,11 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
 
 
 @main.command()
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 def compare(a: Path, b: Path) -> None:
     """Say what differs between two runs: parameters, environment, and from which epoch."""
-    from mnist_nb.runs.records import differences, read_record
+    from mnist_nb.tools.runs.results import differences, read_record
 
     try:
         found = differences(read_record(a), read_record(b))
@@ -202,94 +202,8 @@ def compare(a: Path, b: Path) -> None:
     click.echo("\n".join(found))
 
 
-@main.command()
-@click.argument("notebooks", nargs=-1, required=True, type=_PATH, metavar="NOTEBOOK...")
-@like_ctrl_c()
-def refresh(notebooks: tuple[Path, ...]) -> None:
-    """Execute committed notebooks again, and store them in normal form."""
-    from mnist_nb.publish.refresh import refresh
-
-    for path in notebooks:
-        click.echo(f"{path}: ", nl=False)
-        click.echo("renewed" if refresh(path) else "unchanged, to the byte")
-
-
-@main.command()
-@click.argument("notebooks", nargs=-1, required=True, type=_PATH, metavar="NOTEBOOK...")
-def lint(notebooks: tuple[Path, ...]) -> None:
-    """Say what in committed notebooks nbval would let pass, and how they read."""
-    from mnist_nb.publish.normal_form import problems, rhythm
-    from mnist_nb.runs.run import read_notebook
-
-    failed = False
-    for path in notebooks:
-        read_notebook(path)  # or one sentence says that it is none
-        text = path.read_text(encoding="utf-8")
-        for problem in problems(text):
-            failed = True
-            click.echo(f"{path}: {problem}")
-        median, high, markdown = rhythm(text)
-        click.echo(f"{path.name:28} code lines: median {median:g}, 90th percentile {high}; "
-                   f"Markdown per code cell {markdown:.2f}")  # fmt: skip
-        if median > 4 or high > 15 or not 0.8 <= markdown <= 1.5:
-            failed = True
-            click.echo(f"{path}: breaks the rhythm: at most 4 and 15 lines, 0.8 to 1.5")
-    sys.exit(failed)
-
-
-@main.command()
-@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "student",
-              help="Where they go.  [default: build/student]")  # fmt: skip
-def student(output: Path) -> None:
-    """Make the exercises without solutions, and a zip with all that a learner needs."""
-    from mnist_nb.publish.student import make_student
-
-    zipped = make_student(PROJECT, output)
-    click.echo(f"{zipped}: {zipped.stat().st_size / 1e6:.1f} MB")
-
-
-@main.command()
-@click.argument("submissions", type=_PATH)
-@click.option("-o", "--output", type=_PATH, default=PROJECT / "build" / "grades",
-              help="Where grades.csv and the pages go.  [default: build/grades]")  # fmt: skip
-@click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
-              help="How long a cell may take; a notebook, five times that.")  # fmt: skip
-@click.option("--uncontained", is_flag=True,
-              help="Let learners' code do whatever you may do on this machine.")  # fmt: skip
-def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
-    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb: a table, and a page for each learner."""
-    from mnist_nb.publish.grading import grade, total
-
-    exercises = PROJECT / "notebooks" / "exercises"
-    for learner, results in grade(submissions, exercises, output, not uncontained, seconds):
-        click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
-        for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
-            names = [name for name, result in results.items() if result.remark == remark]
-            click.echo(f"  {', '.join(names)}: {remark}")
-    click.echo(f"\nThe table and a page for each learner: {output}")
-
-
-@main.command()
-@click.option("-o", "--output", type=_PATH, default=Path("build/site"), show_default=True,
-              help="The folder for the pages.")  # fmt: skip
-def site(output: Path) -> None:
-    """Make the notebooks into pages that open without a network, slides included."""
-    from mnist_nb.publish.pages import build_site
-
-    index, *pages = build_site(output)
-    click.echo(f"{len(pages)} pages and their map: open {index}")
-
-
-@main.command()
-@click.argument("notebooks", nargs=-1, type=_PATH, metavar="[NOTEBOOK]...")
-@click.option("-o", "--output", type=_PATH, default=Path("build/slides"), show_default=True,
-              help="The folder for the slides.")  # fmt: skip
-def slides(notebooks: tuple[Path, ...], output: Path) -> None:
-    """Make notebooks (all, if none is given) into slides, a file each; key S shows the notes."""
-    from mnist_nb.publish.slides import build_slides
-
-    for path in build_slides(output, list(notebooks)):
-        click.echo(path)
+for more in cli_authors.COMMANDS:
+    main.add_command(more)
 
 
 if __name__ == "__main__":

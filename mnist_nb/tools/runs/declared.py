@@ -1,120 +1,13 @@
-"""The parameters of the notebooks: what each takes, and one sentence when it does not."""
+"""What a notebook says of its own parameters: names, types, defaults, and what checks them."""
 
 import ast
 import difflib
+import importlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from mnist_nb.data import DATASETS
 from mnist_nb.errors import ParameterError
-
-TRAINING_IMAGES = 60_000
-DEVICES = ("cpu", "cuda", "mps", "auto")
-
-
-class Rule(NamedTuple):
-    """What a parameter takes: in words, as a test, and as the type it is kept as."""
-
-    words: str
-    holds: Callable[[Any], bool]
-    kept_as: Callable[[Any], Any] = lambda value: value
-
-
-def _whole(low: int, high: int, words: str) -> Rule:
-    return Rule(
-        f"a whole number{words}",
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high,
-    )
-
-
-def _number(words: str, holds: Callable[[float], bool]) -> Rule:
-    return Rule(
-        f"a number {words}",
-        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and holds(v),
-        float,
-    )
-
-
-def _one_of(*choices: str) -> Rule:
-    return Rule("one of " + ", ".join(map(repr, choices)), lambda v: v in choices)
-
-
-_SWITCH = Rule("True or False", lambda v: isinstance(v, bool))
-
-RULES = {
-    "seed": _whole(-(2**63), 2**64 - 1, " that fits in 64 bits"),
-    "dataset": _one_of(*DATASETS),
-    "data_dir": Rule(
-        "None or the path of a folder",
-        lambda v: v is None or (isinstance(v, str) and v.isprintable() and v != ""),
-    ),
-    "train_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
-    "val_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
-    "batch_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
-    "shuffle": _SWITCH,
-    "hidden": _whole(1, 10_000, " from 1 to 10,000"),
-    "dropout": _number("from 0 up to, but not including, 1", lambda v: 0 <= v < 1),
-    "lr": _number("greater than 0 and below 3.4e38", lambda v: 0 < v < 3.4e38),
-    "epochs": _whole(1, 100_000, " from 1 to 100,000"),
-    "eval_mode": _SWITCH,
-    "preload": _SWITCH,
-    "device": _one_of(*DEVICES),
-    "num_threads": _whole(1, 256, " from 1 to 256"),
-}
-
-
-def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters among `values`, checked.
-
-    Names that are no parameter are passed over, so a notebook gives its
-    `globals()`. A whole number given for a float is kept as a float.
-
-    Raises:
-        ParameterError: a value is not what its parameter takes; one sentence.
-    """
-    checked = {}
-    for name, rule in RULES.items():
-        if name in values:
-            if not rule.holds(values[name]):
-                raise ParameterError(f"{name} is {values[name]!r}; it takes {rule.words}")
-            checked[name] = rule.kept_as(values[name])
-    train, val = checked.get("train_size", 0), checked.get("val_size", 0)
-    if train + val > TRAINING_IMAGES:
-        raise ParameterError(
-            f"train_size is {train} and val_size is {val}, together {train + val:,}; "
-            f"there are {TRAINING_IMAGES:,} images to split, so make one of them smaller"
-        )
-    if train and checked.get("batch_size", 0) > train:
-        raise ParameterError(
-            f"batch_size is {checked['batch_size']}; it takes a whole number "
-            f"from 1 to train_size, which is {train}"
-        )
-    if checked.get("device", "cpu") not in ("cpu", "auto"):
-        _check_device(checked["device"])
-    return checked
-
-
-def _check_device(device: str) -> None:
-    import torch  # slow to import, so only where it is needed
-
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if not there[device]():
-        raise ParameterError(
-            f"device is {device!r}, and this machine has none that torch can use; "
-            "take 'cpu', or 'auto' for the best there is"
-        )
-
-
-def pick_device(device: str) -> str:
-    """`device` itself, or for "auto" the best that this machine has."""
-    import torch
-
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class Declared(NamedTuple):
@@ -196,6 +89,38 @@ def names_read(notebook) -> set[str]:
     return found
 
 
+# a function of a learning module, never of a tool or of anybody else's package
+_CHECKER = re.compile(r"mnist_nb\.(?!tools:)\w+:\w+", re.ASCII)
+
+
+def named_checker(notebook) -> Callable[[Mapping[str, Any]], Any] | None:
+    """Return the function that checks the parameters of `notebook`; None if it names none.
+
+    A cell's metadata names it: {"mnist_nb": {"checks": "mnist_nb.parameters:check_parameters"}}.
+
+    Raises:
+        ParameterError: what is named is no function of `mnist_nb`'s own modules.
+    """
+    for cell in notebook.cells:
+        own = cell.metadata.get("mnist_nb")
+        if not isinstance(own, Mapping) or "checks" not in own:
+            continue
+        named = own["checks"]
+        module, _, name = named.partition(":") if isinstance(named, str) else ("", "", "")
+        try:
+            if _CHECKER.fullmatch(str(named)):
+                function = getattr(importlib.import_module(module), name)
+                if callable(function):
+                    return function
+        except (ImportError, AttributeError):
+            pass
+        raise ParameterError(
+            f"this notebook says that {named!r} checks its parameters; that takes a function of "
+            "this package, such as 'mnist_nb.parameters:check_parameters'"
+        )
+    return None
+
+
 def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
     """The `given` words as values of the types that `notebook` declares.
 
@@ -211,7 +136,7 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
     """Return `read_values` for `notebook`, which is parsed once for any number of calls."""
     declared = declared_parameters(notebook)
     read = set() if declared is None else names_read(notebook)
-    checks = any("check_parameters" in c.source for c in notebook.cells if c.cell_type == "code")
+    check = named_checker(notebook)
     defaults = {name: d.default for name, d in (declared or {}).items()}
     is_result = any(_is_tagged(cell, "injected-parameters") for cell in notebook.cells)
 
@@ -229,15 +154,15 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
                 near = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
                 hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(declared)}"
                 raise ParameterError(f"{name!r} is not a parameter of this notebook; {hint}")
-            values[name] = _value(name, word, declared[name])
+            values[name] = _value(name, word, declared[name], check)
         for name in given:
             if name not in read:
                 raise ParameterError(
                     f"{name!r} is given, but no cell of this notebook reads it, so it would "
                     "change nothing; leave it out"
                 )
-        if checks:
-            check_parameters(defaults | values)
+        if check:
+            check(defaults | values)
         return values
 
     return values_of
@@ -245,8 +170,12 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
 
 def word_reader(notebook) -> Callable[[str, str], Any]:
     """Return a function that reads the word given for a name as the type `notebook` declares."""
-    declared = declared_parameters(notebook) or {}
-    return lambda name, word: _value(name, word, declared[name]) if name in declared else word
+    declared, check = declared_parameters(notebook) or {}, named_checker(notebook)
+
+    def value(name: str, word: str) -> Any:
+        return _value(name, word, declared[name], check) if name in declared else word
+
+    return value
 
 
 _READERS = {
@@ -257,7 +186,7 @@ _READERS = {
 }
 
 
-def _value(name: str, word: str, declared: Declared) -> Any:
+def _value(name: str, word: str, declared: Declared, check: Callable | None) -> Any:
     """`word` as the type that is declared, or as that of the default."""
     kinds = {part.strip() for part in declared.annotation.split("|")} - {""}
     if not kinds and declared.default is not None:
@@ -275,5 +204,6 @@ def _value(name: str, word: str, declared: Declared) -> Any:
             return _READERS[kind][0](word)
         except (ValueError, KeyError):
             continue
-    words = RULES[name].words if name in RULES else _READERS[known[0]][1]
-    raise ParameterError(f"{name} is {word!r}; it takes {words}")
+    if check:
+        check({name: word})  # which knows best what this parameter takes
+    raise ParameterError(f"{name} is {word!r}; it takes {_READERS[known[0]][1]}")

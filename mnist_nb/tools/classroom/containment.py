@@ -26,15 +26,15 @@ class ContainmentError(Problem):
     """Learners' code cannot be contained on this machine."""
 
 
-def limits() -> list[str]:
-    """Words before a command, so that neither it nor what it starts can take all memory."""
+def prlimit_prefix() -> list[str]:
+    """Return the `prlimit` prefix that caps memory and file sizes of a command."""
     if shutil.which("prlimit"):
         return ["prlimit", f"--data={MEMORY}", f"--fsize={_FILE}", "--core=0"]
     return []
 
 
-def inside(shared: Path) -> list[str]:
-    """Words before a command, so that it can write to `shared` and to nothing else that stays."""
+def bwrap_prefix(shared: Path) -> list[str]:
+    """Return the `bwrap` prefix that lets a command write nothing that stays but to `shared`."""
     python = [str(Path(folder)) for folder in {sys.prefix, sys.base_prefix}]
     package = Path(mnist_nb.__file__).parent
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--proc", "/proc",
@@ -62,6 +62,6 @@ def need_containment() -> None:
         raise ContainmentError(
             f"bubblewrap is not installed, so {how}; on Debian: apt-get install bubblewrap"
         )
-    done = subprocess.run([*inside(Path("/tmp")), "true"], capture_output=True, text=True)
+    done = subprocess.run([*bwrap_prefix(Path("/tmp")), "true"], capture_output=True, text=True)
     if done.returncode:
         raise ContainmentError(f"bubblewrap cannot work here ({done.stderr.strip()}), so {how}")

@@ -18,16 +18,15 @@ from typing import Any
 import nbformat
 
 from mnist_nb import data
-from mnist_nb.endings import undisturbed
 from mnist_nb.errors import Problem
 from mnist_nb.files import cut, write_whole
-from mnist_nb.runs.parameters import read_values
-from mnist_nb.runs.plans import name_of
-from mnist_nb.runs.records import read_record
 from mnist_nb.tools import kernels
+from mnist_nb.tools.endings import undisturbed
+from mnist_nb.tools.project import PROJECT
+from mnist_nb.tools.runs.declared import read_values
+from mnist_nb.tools.runs.identity import name_of
+from mnist_nb.tools.runs.results import read_record
 
-PROJECT = Path(__file__).parents[2]
-WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # A kernel that ends may close a socket just before its other thread sends through it. Nothing is
 # lost, but tornado would show a traceback.
 SILENT = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
@@ -62,18 +61,18 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             room.write(notebook.read_bytes())
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
-        raise no_place(folder, error) from error
+        raise output_folder_error(folder, error) from error
     started = time.monotonic()
     try:
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
         with undisturbed():
-            kept = _keep_so_far(unfinished, folder, f"{name}.failed")
-        raise RunError(f"{error}; {kept}") from error
+            where = _keep_so_far(unfinished, folder, f"{name}.failed")
+        raise RunError(f"{error}; {where}") from error
     except KeyboardInterrupt:
         with undisturbed():
-            kept = _keep_so_far(unfinished, folder, f"{name}.interrupted")
-        raise KeyboardInterrupt(f"the run was interrupted; {kept}") from None
+            where = _keep_so_far(unfinished, folder, f"{name}.interrupted")
+        raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
     with undisturbed():
         try:
             note_machine(unfinished, time.monotonic() - started)
@@ -83,7 +82,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         return _keep(unfinished, folder, name)
 
 
-def no_place(folder: Path | str, error: OSError, but: str = "") -> RunError:
+def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> RunError:
     """The error for an output folder that cannot be written."""
     return RunError(
         f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
@@ -109,7 +108,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
     import papermill  # slow to import, so only when a run starts
 
-    from mnist_nb.runs import engine
+    from mnist_nb.tools.runs import engine
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
@@ -141,7 +140,9 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise no_place(folder, error, f", so the result stays in {unfinished}") from error
+            raise output_folder_error(
+                folder, error, f", so the result stays in {unfinished}"
+            ) from error
         shutil.rmtree(unfinished.parent)
         return path
 

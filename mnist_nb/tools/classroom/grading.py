@@ -25,12 +25,16 @@ from nbformat import NotebookNode
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.publish.containment import inside, limits, need_containment
-from mnist_nb.publish.feedback import page
-from mnist_nb.publish.student import STUB, need_nbgrader, student_version
+from mnist_nb.tools.classroom.containment import (
+    bwrap_prefix,
+    need_containment,
+    prlimit_prefix,
+)
+from mnist_nb.tools.classroom.feedback import page
+from mnist_nb.tools.classroom.student import STUB, need_nbgrader, student_version
 
 _LARGEST = 20_000_000  # bytes of a submitted notebook
-_NBGRADER = "import mnist_nb.no_grammar, nbgrader.__main__"  # its command, a second sooner
+_NBGRADER = "import mnist_nb.tools.no_grammar, nbgrader.__main__"  # its command, a second sooner
 
 
 class GradingError(Problem):
@@ -121,7 +125,7 @@ def _nbgrader(course: _Course, *words: str) -> str:
     with (course.folder / "log").open("w+b") as log:  # the kernel has it too; its size is limited
         try:
             done = subprocess.run(
-                [*limits(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
+                [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
                 env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 timeout=5 * course.seconds,
             )  # fmt: skip
@@ -140,7 +144,7 @@ def _configure(course: _Course) -> None:
     run.mkdir(parents=True)
     kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
-    prefix = inside(run) if course.contained else []
+    prefix = bwrap_prefix(run) if course.contained else []
     kernel.write_text(json.dumps({
         "argv": [*prefix, sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3", "language": "python",

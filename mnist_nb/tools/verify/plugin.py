@@ -1,7 +1,7 @@
 """The pytest plugin: nbval, made to hold however pytest is called.
 
-This project's settings switch it on (`-p mnist_nb.publish.plugin` in pyproject.toml); being
-installed does not. Beyond the comparison of `mnist_nb.publish.comparison`:
+This project's settings switch it on (`-p mnist_nb.tools.verify.plugin` in pyproject.toml); being
+installed does not. Beyond the comparison of `mnist_nb.tools.verify.comparison`:
 
 - The cells of a notebook run in order and in one process, whatever else is chosen, shuffled or
   dealt to workers. A cell tried alone has all cells before it run first.
@@ -21,8 +21,8 @@ from jupyter_client.manager import KernelManager
 from nbval.kernel import NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
-from mnist_nb.publish import comparison
 from mnist_nb.tools import kernels
+from mnist_nb.tools.verify import comparison
 
 LAST_LINES = 20  # of what a kernel wrote before it died: an exception and where it came from
 OUTPUT_TIMEOUT = 60  # seconds; a machine that is busy needs more than nbval's 5

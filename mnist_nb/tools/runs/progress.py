@@ -1,11 +1,16 @@
-"""How far a sweep is, on a terminal and elsewhere."""
+"""How far a sweep is, and how long it will take."""
 
 import sys
 import time
+from collections.abc import Iterable
 
 from tqdm import tqdm
 
-from mnist_nb.runs.work import Outcome
+from mnist_nb.tools.runs.cluster import cores
+from mnist_nb.tools.runs.identity import Run
+from mnist_nb.tools.runs.work import Outcome
+
+PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
 
 
 class Progress:
@@ -56,3 +61,24 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | None:
+    """Seconds that `runs` will take here, as long as those `known`; else from their batches."""
+    if known:
+        return len(runs) * sum(known) / len(known) / cores()
+    names = ("epochs", "train_size", "batch_size")
+    if not set(names) <= set(defaults):
+        return None
+    total = 0.0
+    for run in runs:
+        epochs, images, batch = ((defaults | run.values)[name] for name in names)
+        if not all(isinstance(n, int) and n > 0 for n in (epochs, images, batch)):
+            return None  # they mean something else here
+        total += PER_RUN + epochs * images / batch * PER_STEP
+    return total / cores()
+
+
+def with_bar(things: Iterable, number: int, what: str) -> Iterable:
+    """Give `things`, with a bar on a terminal if they take more than two seconds."""
+    return tqdm(things, what, number, leave=False, disable=None, delay=2)

@@ -6,9 +6,9 @@ import nbformat
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.publish.normal_form import normalise, problems, serialised
-from mnist_nb.runs.run import KERNEL
 from mnist_nb.tools import kernels
+from mnist_nb.tools.runs.run import KERNEL
+from mnist_nb.tools.verify.normal_form import broken_rules, normalise, serialised
 
 
 class RefreshError(Problem):
@@ -55,7 +55,7 @@ def refresh(path: Path) -> bool:
             f"({error.strerror or error}); name one in TMPDIR"
         ) from error
     after = serialised(notebook)
-    if found := problems(after):
+    if found := broken_rules(after):
         raise RefreshError(f"{path}: {'; '.join(found)}")
     try:
         if path.read_bytes() != before:

@@ -9,7 +9,7 @@ import nbformat
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.publish.normal_form import serialised
+from mnist_nb.tools.verify.normal_form import serialised
 
 # what stands in a solution's place, and fails with one sentence when a check calls it
 STUB = '# your code\ncheck(False, "this exercise is not solved yet")'

@@ -1,4 +1,4 @@
-"""The notebooks as pages that open from a file: one file each, no script, no request."""
+"""From a notebook to HTML: what pages and slides share."""
 
 import functools
 import posixpath
@@ -19,13 +19,8 @@ from traitlets.config import Config
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.runs.run import PROJECT, no_place, read_notebook
+from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 
-NOTEBOOKS = PROJECT / "notebooks"
-STUDENT = PROJECT / "build" / "student"
-GUIDE = PROJECT / "docs" / "instructor.md"
-_SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
-_EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
 
 
@@ -93,48 +88,7 @@ class _Exporter(HTMLExporter):
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
-_exporter = functools.cache(_Exporter)  # one per template, which takes long to compile
-
-
-def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
-    """Write the site into `folder`: a page per notebook, the map, the slides, the downloads.
-
-    Of the exercises only what lies in `student`, without solutions, is published; the
-    instructor's guide is the last page. Returns the paths of the pages, the map first.
-
-    Raises:
-        PublishError: a notebook has math that cannot be read, or exercises have solutions.
-        RunError: a notebook cannot be read, or `folder` cannot be written.
-    """
-    from mnist_nb.publish.slides import build_slides  # which uses what is below
-
-    write_files(folder, {})  # ask before the work, not after it
-    chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
-    given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
-    exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
-    for page in exercises:
-        if _SOLUTION.search(str(page.notebook)):
-            raise PublishError(f"{page.path} has solutions in it; make student takes them out")
-    chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
-    guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
-    pages = [*chapters, *exercises, *guides]
-    published = {page.name for page in pages}
-    files, done = {}, []
-    for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        around = {"here": page, "before": before, "after": after}
-        html = export(page.notebook, "page.html.j2", page.name, published, page=around)
-        heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
-        done.append(page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE]))
-        files[f"{page.name}.html"] = html.encode()
-        files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
-    archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
-    template = _exporter("map.html.j2").environment.get_template("map.html.j2")
-    n, m = len(chapters), len(chapters) + len(exercises)
-    index = template.render(chapters=done[:n], exercises=done[n:m], guides=done[m:],
-                            archives=list(archives))  # fmt: skip
-    build_slides(folder / "slides", [page.path for page in chapters])
-    write_files(folder, files | archives | {"index.html": index.encode()})  # the map comes last
-    return [folder / "index.html", *(folder / f"{page.name}.html" for page in pages)]
+exporter = functools.cache(_Exporter)  # one per template, which takes long to compile
 
 
 def read_page(path: Path, name: str) -> Page:
@@ -154,7 +108,7 @@ def export(
     notebook: NotebookNode, template: str, name: str, published: set[str], **more
 ) -> BeautifulSoup:
     """The HTML of `notebook`, to be found under `name` beside the `published` ones."""
-    html, _ = _exporter(template).from_notebook_node(notebook, resources=more)
+    html, _ = exporter(template).from_notebook_node(notebook, resources=more)
     here = posixpath.dirname(name)
     soup = BeautifulSoup(html, "html.parser")
     for link in soup.find_all("a", href=True):
@@ -179,7 +133,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, content)
     except OSError as error:
-        raise no_place(folder, error) from error
+        raise output_folder_error(folder, error) from error
 
 
 def _mathml(tex: str, display: str) -> str:

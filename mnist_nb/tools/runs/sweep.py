@@ -7,22 +7,22 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
-from mnist_nb.endings import undisturbed
 from mnist_nb.files import cut
-from mnist_nb.runs.cluster import check_workers, cluster, cores
-from mnist_nb.runs.parameters import declared_parameters, word_reader
-from mnist_nb.runs.plans import Run, SweepError, count, each_row, planned
-from mnist_nb.runs.progress import Progress, duration
-from mnist_nb.runs.run import no_place, read_notebook
-from mnist_nb.runs.work import (
+from mnist_nb.tools.endings import undisturbed
+from mnist_nb.tools.runs.cluster import check_workers, cluster
+from mnist_nb.tools.runs.declared import declared_parameters, word_reader
+from mnist_nb.tools.runs.identity import Run, checked_runs
+from mnist_nb.tools.runs.plans import SweepError, count, each_row
+from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_bar
+from mnist_nb.tools.runs.run import output_folder_error, read_notebook
+from mnist_nb.tools.runs.work import (
     Outcome,
     do_run,
     is_address,
@@ -34,7 +34,6 @@ from mnist_nb.runs.work import (
 
 WAIT_FOR_WORKERS = 300  # seconds, with a cluster that has none
 SEEN_WITHIN = 30  # seconds until a shared folder shows here what was written elsewhere
-PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
 
 
 class Sweep(NamedTuple):
@@ -53,43 +52,22 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
 
     Raises:
         RunError: there is no notebook that can be read, or nothing can be written at an address.
-        SweepError, ParameterError: see `each_row` and `planned`.
+        SweepError, ParameterError: see `each_row` and `checked_runs`.
     """
     notebook = read_notebook(path)
-    rows = _shown(each_row(plan, word_reader(notebook)), count(plan), "checked")
-    runs = planned(notebook, rows)
+    rows = with_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
+    runs = checked_runs(notebook, rows)
     if is_address(folder) and (why := no_room(folder, 0)):
         raise SweepError(f"{why}; correct it, or choose another folder with -o")
     stem = cut(path.stem, 200)
     known = [
         seconds_taken(place_of(folder, run, stem), run.key)
-        for run in _shown(runs, len(runs), "looked for")
+        for run in with_bar(runs, len(runs), "looked for")
     ]
     left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     seconds = estimate(left, [s for s in known if s], defaults)
     return Sweep(notebook, stem, folder, runs, left, seconds)
-
-
-def _shown(things: Iterable, number: int, what: str) -> Iterable:
-    """Give `things`, with a bar on a terminal if they take more than two seconds."""
-    return tqdm(things, what, number, leave=False, disable=None, delay=2)
-
-
-def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | None:
-    """Seconds that `runs` will take here, as long as those `known`; else from their batches."""
-    if known:
-        return len(runs) * sum(known) / len(known) / cores()
-    names = ("epochs", "train_size", "batch_size")
-    if not set(names) <= set(defaults):
-        return None
-    total = 0.0
-    for run in runs:
-        epochs, images, batch = ((defaults | run.values)[name] for name in names)
-        if not all(isinstance(n, int) and n > 0 for n in (epochs, images, batch)):
-            return None  # they mean something else here
-        total += PER_RUN + epochs * images / batch * PER_STEP
-    return total / cores()
 
 
 def carry_out(
@@ -119,7 +97,7 @@ def carry_out(
                 said = f"another sweep is at work in {sweep.folder}; wait for it"
                 raise SweepError(said) from error
             except OSError as error:
-                raise no_place(sweep.folder, error) from error
+                raise output_folder_error(sweep.folder, error) from error
         room = None
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
@@ -132,8 +110,8 @@ def carry_out(
         try:
             yield from _outcomes(client, sweep, (room, mark), progress)
         except KeyboardInterrupt:
-            progress.say("stopping; this takes a few seconds")
             in_peace.enter_context(undisturbed())  # until the workers have ended
+            progress.say("stopping; this takes a few seconds")
             raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
 
 

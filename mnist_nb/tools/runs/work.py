@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from jupyter_core.utils import ensure_event_loop
 
-from mnist_nb.endings import asked_to_stop
 from mnist_nb.files import write_whole
-from mnist_nb.runs.plans import Run
-from mnist_nb.runs.run import RunError, execute, note_machine
+from mnist_nb.tools.endings import asked_to_stop
+from mnist_nb.tools.runs.identity import Run
+from mnist_nb.tools.runs.run import RunError, execute, note_machine
 
 
 class Outcome(NamedTuple):

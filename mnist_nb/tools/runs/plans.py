@@ -1,21 +1,17 @@
-"""Which runs a sweep has: grids, zipped lists, runs named one by one; all checked beforehand."""
+"""Which runs a sweep has: grids, zipped lists, runs named one by one."""
 
 import difflib
-import hashlib
 import itertools
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from mnist_nb.errors import ParameterError, Problem
-from mnist_nb.files import cut
-from mnist_nb.runs.parameters import declared_parameters, reader
+from mnist_nb.errors import Problem
 
 MOST = 1_000_000  # runs of one sweep
 LISTS = ("runs", "exclude", "include")  # lists of dictionaries
@@ -24,14 +20,6 @@ PARTS = ("parameters", "grid", "zip", *LISTS)
 
 class SweepError(Problem):
     """A sweep is not described in full, cannot be started, or ended with runs that failed."""
-
-
-class Run(NamedTuple):
-    """One run of a sweep: its folder's name, its parameters, and what it is known by."""
-
-    name: str
-    values: dict[str, Any]
-    key: str
 
 
 def values_of(words: str) -> list[str]:
@@ -124,7 +112,7 @@ def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, lis
     for name in [*grid, *zipped]:
         if (name in fixed) + (name in grid) + (name in zipped) > 1:
             raise SweepError(f"{name!r} is given twice; give it in one place")
-    lists = {name: _words(name, values) for name, values in {**grid, **zipped}.items()}
+    lists = {name: _texts_of_list(name, values) for name, values in {**grid, **zipped}.items()}
     lengths = {name: len(lists[name]) for name in zipped}
     if len(set(lengths.values())) > 1:
         raise SweepError(f"zip takes lists of one length, and these have {lengths}")
@@ -161,7 +149,8 @@ def each_row(
     count(plan)
     grid, zipped = _lists(plan)
     singles, added, excluded = (
-        [_row(row) for row in plan.get(part, [])] for part in ("runs", "include", "exclude")
+        [_texts_of_row(row) for row in plan.get(part, [])]
+        for part in ("runs", "include", "exclude")
     )
     rows = iter(singles)
     if grid or zipped or not (singles or added):
@@ -171,7 +160,7 @@ def each_row(
         rows = itertools.chain(
             (dict(zip(names, [*one, *more], strict=True)) for *one, more in products), singles
         )
-    fixed = _row(plan.get("parameters", {}))
+    fixed = _texts_of_row(plan.get("parameters", {}))
     out = [{name: value(name, word) for name, word in row.items()} for row in excluded]
     matched, left = [False] * len(out), False
     for row in rows:
@@ -214,65 +203,19 @@ def _no_match(entry: dict[str, str], names: set[str]) -> str:
     return f"{said} matches no run; correct its values, or leave it out"
 
 
-def _words(name: str, values: Any) -> list[str]:
+def _texts_of_list(name: str, values: Any) -> list[str]:
     found = values_of(values) if isinstance(values, str) else values
     if not isinstance(found, list) or not found:
         raise SweepError(f"{name} has the values {values!r}; it takes at least one, like 1,2,3")
-    return [_word(value) for value in found]
+    return [_text_of_value(value) for value in found]
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _word(value) for name, value in row.items()}
+def _texts_of_row(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _text_of_value(value) for name, value in row.items()}
 
 
-def _word(value: Any) -> str:
+def _text_of_value(value: Any) -> str:
     """A value of a YAML file as the word that the command line has for it."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_word, value))}]"
+        return f"[{', '.join(map(_text_of_value, value))}]"
     return "None" if value in ("null", "~") else str(value)
-
-
-def planned(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
-    """The runs of `notebook` with the parameters of `rows`, each checked, none of them twice.
-
-    Raises:
-        ParameterError: a name, a type, a value, or a name that the notebook never reads.
-        SweepError: two runs are the same.
-    """
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    begun = hashlib.sha256(f"[{json.dumps(sources)}, ".encode())  # the same in all keys
-    read, runs, seen, names = reader(notebook), [], set(), set()
-    for row in rows:
-        try:
-            values = read(row)
-        except ParameterError as error:
-            raise ParameterError(f"{error} (nothing was run)") from error
-        whole = json.dumps(defaults | values, sort_keys=True, default=repr)
-        hashed = begun.copy()
-        hashed.update(f"{json.dumps(whole)}]".encode())
-        key = hashed.hexdigest()
-        if key in seen:
-            said = name_of(values) or "the run with all defaults"
-            raise SweepError(f"{said} is there twice; take one of them out (nothing was run)")
-        seen.add(key)
-        name = _folder_name(values)
-        if name.casefold() in names:  # as 1 and '1' are in a file's name
-            name = f"{name}-{key[:8]}"
-        names.add(name.casefold())
-        runs.append(Run(name, values, key))
-    return runs
-
-
-def _folder_name(values: Mapping[str, Any]) -> str:
-    """`name_of`, with a hash where the name alone does not say all."""
-    said, name = ",".join(f"{key}={value}" for key, value in values.items()), name_of(values)
-    if said != name:
-        name = f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
-    return name or "defaults"
-
-
-def name_of(values: Mapping[str, Any]) -> str:
-    """A file name that says the parameters."""
-    said = ",".join(f"{key}={value}" for key, value in values.items())
-    return cut(re.sub(r"[^-\w.=,+]", "_", said), 120)

@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from mnist_nb.endings import later, leave_to_parent
-from mnist_nb.runs.plans import SweepError
-from mnist_nb.runs.work import no_room, reason
+from mnist_nb.tools.endings import later, leave_to_parent
+from mnist_nb.tools.runs.plans import SweepError
+from mnist_nb.tools.runs.work import no_room, reason
 
 ANSWERS_WITHIN = 10  # seconds that a scheduler has
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"

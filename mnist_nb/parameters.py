@@ -1,0 +1,114 @@
+"""The parameters of the notebooks: what each takes, and one sentence when it does not."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mnist_nb.data import DATASETS
+from mnist_nb.errors import ParameterError
+
+TRAINING_IMAGES = 60_000
+DEVICES = ("cpu", "cuda", "mps", "auto")
+
+
+class Rule(NamedTuple):
+    """What a parameter takes: in words, as a test, and as the type it is kept as."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    kept_as: Callable[[Any], Any] = lambda value: value
+
+
+def _whole(low: int, high: int, words: str) -> Rule:
+    return Rule(
+        f"a whole number{words}",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high,
+    )
+
+
+def _number(words: str, holds: Callable[[float], bool]) -> Rule:
+    return Rule(
+        f"a number {words}",
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and holds(v),
+        float,
+    )
+
+
+def _one_of(*choices: str) -> Rule:
+    return Rule("one of " + ", ".join(map(repr, choices)), lambda v: v in choices)
+
+
+_SWITCH = Rule("True or False", lambda v: isinstance(v, bool))
+
+RULES = {
+    "seed": _whole(-(2**63), 2**64 - 1, " that fits in 64 bits"),
+    "dataset": _one_of(*DATASETS),
+    "data_dir": Rule(
+        "None or the path of a folder",
+        lambda v: v is None or (isinstance(v, str) and v.isprintable() and v != ""),
+    ),
+    "train_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
+    "val_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
+    "batch_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
+    "shuffle": _SWITCH,
+    "hidden": _whole(1, 10_000, " from 1 to 10,000"),
+    "dropout": _number("from 0 up to, but not including, 1", lambda v: 0 <= v < 1),
+    "lr": _number("greater than 0 and below 3.4e38", lambda v: 0 < v < 3.4e38),
+    "epochs": _whole(1, 100_000, " from 1 to 100,000"),
+    "eval_mode": _SWITCH,
+    "preload": _SWITCH,
+    "device": _one_of(*DEVICES),
+    "num_threads": _whole(1, 256, " from 1 to 256"),
+}
+
+
+def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters among `values`, checked.
+
+    Names that are no parameter are passed over, so a notebook gives its
+    `globals()`. A whole number given for a float is kept as a float.
+
+    Raises:
+        ParameterError: a value is not what its parameter takes; one sentence.
+    """
+    checked = {}
+    for name, rule in RULES.items():
+        if name in values:
+            if not rule.holds(values[name]):
+                raise ParameterError(f"{name} is {values[name]!r}; it takes {rule.words}")
+            checked[name] = rule.kept_as(values[name])
+    train, val = checked.get("train_size", 0), checked.get("val_size", 0)
+    if train + val > TRAINING_IMAGES:
+        raise ParameterError(
+            f"train_size is {train} and val_size is {val}, together {train + val:,}; "
+            f"there are {TRAINING_IMAGES:,} images to split, so make one of them smaller"
+        )
+    if train and checked.get("batch_size", 0) > train:
+        raise ParameterError(
+            f"batch_size is {checked['batch_size']}; it takes a whole number "
+            f"from 1 to train_size, which is {train}"
+        )
+    if checked.get("device", "cpu") not in ("cpu", "auto"):
+        _check_device(checked["device"])
+    return checked
+
+
+def _check_device(device: str) -> None:
+    import torch  # slow to import, so only where it is needed
+
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not there[device]():
+        raise ParameterError(
+            f"device is {device!r}, and this machine has none that torch can use; "
+            "take 'cpu', or 'auto' for the best there is"
+        )
+
+
+def pick_device(device: str) -> str:
+    """`device` itself, or for "auto" the best that this machine has."""
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

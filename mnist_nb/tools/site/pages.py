@@ -1,0 +1,50 @@
+"""The notebooks as pages that open from a file: one file each, no script, no request."""
+
+import re
+from pathlib import Path
+
+from mnist_nb.tools.project import GUIDE, NOTEBOOKS, STUDENT
+from mnist_nb.tools.site.html import PublishError, export, exporter, read_page, write_files
+from mnist_nb.tools.site.slides import build_slides
+
+_SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
+_EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
+
+
+def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
+    """Write the site into `folder`: a page per notebook, the map, the slides, the downloads.
+
+    Of the exercises only what lies in `student`, without solutions, is published; the
+    instructor's guide is the last page. Returns the paths of the pages, the map first.
+
+    Raises:
+        PublishError: a notebook has math that cannot be read, or exercises have solutions.
+        RunError: a notebook cannot be read, or `folder` cannot be written.
+    """
+    write_files(folder, {})  # ask before the work, not after it
+    chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
+    given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
+    exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
+    for page in exercises:
+        if _SOLUTION.search(str(page.notebook)):
+            raise PublishError(f"{page.path} has solutions in it; make student takes them out")
+    chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
+    guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
+    pages = [*chapters, *exercises, *guides]
+    published = {page.name for page in pages}
+    files, done = {}, []
+    for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
+        around = {"here": page, "before": before, "after": after}
+        html = export(page.notebook, "page.html.j2", page.name, published, page=around)
+        heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
+        done.append(page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE]))
+        files[f"{page.name}.html"] = html.encode()
+        files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
+    archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
+    template = exporter("map.html.j2").environment.get_template("map.html.j2")
+    n, m = len(chapters), len(chapters) + len(exercises)
+    index = template.render(chapters=done[:n], exercises=done[n:m], guides=done[m:],
+                            archives=list(archives))  # fmt: skip
+    build_slides(folder / "slides", [page.path for page in chapters])
+    write_files(folder, files | archives | {"index.html": index.encode()})  # the map comes last
+    return [folder / "index.html", *(folder / f"{page.name}.html" for page in pages)]
