@@ -21,7 +21,7 @@ class Preloaded:
 
     def __init__(self, dataset):
         """Decode `dataset`: one of torchvision's MNIST classes, n images."""
-        self.x = dataset.data[:, None].float().div(255)  # n x 1 x 28 x 28
+        self.x = dataset.data[:, None].float().div_(255)  # n x 1 x 28 x 28
         y = dataset.targets
         self.y = y if y.ndim == 1 else y[:, 0]  # QMNIST's have 8 columns
 
