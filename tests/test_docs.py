@@ -41,7 +41,7 @@ def test_every_link_leads_to_a_file_and_to_a_heading_of_it(name):
             continue
         path, _, anchor = target.partition("#")
         file = (PAGES[name].parent / path).resolve() if path else PAGES[name]
-        assert file.exists() and file.is_relative_to(PROJECT), target
+        assert file.exists() and file.is_relative_to(PROJECT.resolve()), target
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
@@ -132,12 +132,29 @@ def test_the_table_has_each_parameter_with_its_default_its_comment_and_what_it_t
 
 
 @pytest.mark.parametrize(
+    ("line", "says"),
+    [("lr: float = 0.01", "lr needs a comment"), ("colour: int = 1  # a colour", "colour")],
+)
+def test_a_parameter_without_a_comment_or_that_nothing_checks_has_no_table(line, says):
+    notebook = nbformat.read(WALKTHROUGH, as_version=4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    cell.source = line
+    with pytest.raises(PublishError, match=says):
+        front.parameter_table(notebook)
+
+
+@pytest.mark.parametrize(
     "page", ["no marks", "{end}{start}", "{start}{start}{end}", "{start} and no end"]
 )
 def test_a_page_without_its_two_marks_is_refused_and_not_cut(page):
     marks = {"start": front._START, "end": front._END}
     with pytest.raises(PublishError, match="needs the lines"):
         front.with_table(page.format(**marks), "| a |\n")
+
+
+def test_a_folder_without_docs_such_as_the_learners_zip_is_one_sentence(tmp_path):
+    with pytest.raises(PublishError, match=f"Cannot find {front.PAGE}"):
+        front.write_docs(tmp_path)
 
 
 def test_make_docs_mends_a_table_and_a_picture_that_are_off_and_then_changes_nothing(tmp_path):

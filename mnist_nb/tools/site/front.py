@@ -28,6 +28,9 @@ def parameter_table(notebook) -> str:
 
     Names, defaults and meanings come from its cell tagged `parameters`, whose comments say what
     each one is; what each one takes comes from the function that checks them.
+
+    Raises:
+        PublishError: a parameter has no comment, or is not checked.
     """
     comments = _comments(notebook)
     rows = [
@@ -35,6 +38,8 @@ def parameter_table(notebook) -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, declared in declared_parameters(notebook).items():
+        if name not in comments:
+            raise PublishError(f"the parameter {name} needs a comment that says what it is")
         takes = _takes(named_checker(notebook), name)
         rows.append(f"| `{name}` | `{declared.default!r}` | {comments[name]} | {takes} |")
     return "\n".join(rows) + "\n"
@@ -101,8 +106,11 @@ def write_docs(project: Path) -> list[str]:
     """Write the table and the picture of `project`; return the paths of those that changed.
 
     Raises:
-        PublishError: the page has no place for the table, or a notebook no such picture.
+        PublishError: the page is missing or has no place for the table, or a notebook has no
+            such picture.
     """
+    if not (project / PAGE).is_file():
+        raise PublishError(f"Cannot find {PAGE} in {project}. Learners get no such page")
     changed = []
     walkthrough = nbformat.read(project / "notebooks" / "00_walkthrough.ipynb", as_version=4)
     text = (project / PAGE).read_text(encoding="utf-8")
