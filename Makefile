@@ -43,7 +43,7 @@ unexport PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test test-all nbval lint refresh student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test test-all nbval lint refresh docs student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ lint: $(MADE)  ## ruff, and what nbval would let pass in a notebook
 
 refresh: data  ## execute all notebooks again, store them in normal form
 	$(COMMAND) refresh $(NOTEBOOKS)
+
+docs: $(MADE)  ## write the table of parameters and the picture, from the notebooks
+	@$(COMMAND) docs
 
 student: build/nbgrader/.ready  ## the exercises for learners, and a zip with all they need
 	@$(WITH_NBGRADER) $(COMMAND) student $(ARGS)

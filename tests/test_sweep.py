@@ -465,12 +465,6 @@ def test_a_single_run_of_the_command_is_that_of_the_sweep_to_the_last_bit(
     assert read_record(single)["history"] == read_record(same)["history"]
 
 
-def test_the_readme_names_the_commands():
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    for word in ("mnist-nb sweep", "mnist-nb compare", "--scheduler", "--by"):
-        assert word in readme
-
-
 # --- the experiments of chapter 08
 
 

@@ -100,4 +100,14 @@ def slides(notebooks: tuple[Path, ...], output: Path) -> None:
         click.echo(path)
 
 
-COMMANDS = (refresh, lint, student, grade, site, slides)
+@click.command()
+def docs() -> None:
+    """Write what the docs take from the notebooks: the table of parameters, the picture."""
+    from mnist_nb.tools.site.front import PAGE, PICTURE, write_docs
+
+    changed = write_docs(PROJECT)
+    for path in (PAGE, PICTURE):
+        click.echo(f"{path}: {'renewed' if path in changed else 'unchanged'}")
+
+
+COMMANDS = (refresh, lint, docs, student, grade, site, slides)
