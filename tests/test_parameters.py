@@ -230,7 +230,9 @@ def outcome(walkthrough, values) -> str:
     figure, record = shown
     assert figure["image/png"].startswith(b"\x89PNG")
     record = json.loads(json.dumps(record[MIME], allow_nan=False))
-    assert record["parameters"] == {name: values[name] for name in RULES}
+    chosen = {"device": names["device"]}  # what was computed on, where "auto" was asked for
+    assert chosen["device"] in ("cpu", "cuda", "mps")
+    assert record["parameters"] == {name: values[name] for name in RULES} | chosen
     for row in record["history"]:
         for name in ("train_loss", "val_loss", "val_accuracy"):
             assert row[name] is None or math.isfinite(row[name])

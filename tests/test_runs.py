@@ -14,6 +14,7 @@ from torchvision import datasets
 from mnist_nb.sources import LOCAL_FOLDERS
 from mnist_nb.tools import kernels
 from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs.run import _git_commit
 
 
 @pytest.fixture
@@ -62,6 +63,17 @@ def test_the_recorded_accuracy_counts_right_answers_of_all_validation_images(sli
     for row in record["history"]:
         right = row["val_accuracy"] * int(SLICE["val_size"])
         assert right == pytest.approx(round(right), abs=1e-9)
+
+
+def test_a_repository_around_the_project_is_not_noted_as_its_own(tmp_path, monkeypatch):
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words_ in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "a"]):
+        subprocess.run([*git, *words_], check=True)
+    inside = tmp_path / "project"
+    inside.mkdir()
+    for folder, is_own in ((tmp_path, True), (inside, False)):
+        monkeypatch.setattr("mnist_nb.tools.runs.run.PROJECT", folder)
+        assert bool(_git_commit()) == is_own
 
 
 def test_results_are_a_table_and_csv_and_name_what_is_no_record(slice_run, say, tmp_path):

@@ -187,10 +187,18 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
 
 
 def _git_commit() -> str | None:
-    """The commit of this project, with "+changes" if it is not as committed."""
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*",
-               "--dirty=+changes"]  # fmt: skip
+    """Return this project's commit, with "+changes" if it is not as committed.
+
+    None where this folder has no repository of its own: one around it is somebody else's.
+    """
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if _git("rev-parse", "--show-prefix"):
+            return None
+        return _git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(PROJECT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
