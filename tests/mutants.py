@@ -316,6 +316,8 @@ def main(wanted: list[str]) -> int:
     """Try the catalogue; 1 if one survives that should not."""
     quick, others = catalogue()
     mutants = [m for m in quick + others if not wanted or any(w in str(m) for w in wanted)]
+    if not mutants:
+        raise SystemExit(f"no line of the catalogue has {' or '.join(map(repr, wanted))} in it")
     RESULTS.parent.mkdir(exist_ok=True)
     project = digest()
     same = found_on(project)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import PROJECT, settings_for
-from mutants import Mutant, catalogue, caught_by, copy_project, mutated
+from mutants import TABLE, Mutant, catalogue, caught_by, copy_project, main, mutated
 
 QUICK, OTHERS = catalogue()
 
@@ -60,6 +60,13 @@ def test_a_check_that_fails_only_with_the_mistake_catches_it(tmp_path, monkeypat
     monkeypatch.setattr("mutants.detectors", lambda *_: [("never", never), ("lint", check)])
     assert caught_by(Mutant("a.py", None, ("+", "-")), tmp_path)[0] == "lint"
     assert caught_by(Mutant("a.py", None, ("+", "*")), tmp_path) == ("", "")
+
+
+def test_words_that_no_mistake_has_are_said_and_leave_the_table_as_it_is():
+    before = TABLE.read_bytes()
+    with pytest.raises(SystemExit, match="no line of the catalogue has '--help' in it"):
+        main(["--help"])
+    assert TABLE.read_bytes() == before
 
 
 def test_a_mistake_that_changes_nothing_is_refused():
