@@ -142,7 +142,7 @@ def _fetch_files(dataset: str, raw: Path) -> None:
                 if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
                     raise DataError(f"its {name} ({len(content):,} bytes) is not the known one")
                 write_whole(raw / name, content)
-                log.info("%s is there and right", name)
+                log.info("%s is fetched and checked", name)
         except (Problem, OSError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise  # this folder's own fault: no other source can help

@@ -78,6 +78,18 @@ def command(tmp_path):
     return run
 
 
+@pytest.fixture
+def one_worker():
+    """A cluster with one worker, all in threads of this process."""
+    import distributed  # slow to import, so only where it is needed
+
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
+        dashboard_address="127.0.0.1:0", silence_logs="CRITICAL",
+    ) as cluster:  # fmt: skip
+        yield cluster
+
+
 def wait_until(holds, what: str, seconds: float = 120) -> None:
     """Wait for what takes a second; after two minutes it will never come."""
     deadline = time.monotonic() + seconds

@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
-import distributed
 import nbformat
 import pytest
 from click.testing import CliRunner
@@ -57,16 +55,6 @@ def temporary(tmp_path) -> list[Path]:
     return sorted(p for p in (tmp_path / "temporary").rglob("*") if "dask" not in str(p))
 
 
-@pytest.fixture
-def cluster():
-    """The address of a cluster with one worker, all in threads of this process."""
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
-        dashboard_address=None, silence_logs="CRITICAL",
-    ) as local:  # fmt: skip
-        yield SimpleNamespace(address=local.scheduler_address, local=local)
-
-
 def test_a_result_whose_machine_cannot_be_noted_is_kept(notebook, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise KeyError("data_dir")
@@ -81,20 +69,22 @@ def test_a_result_whose_machine_cannot_be_noted_is_kept(notebook, tmp_path, monk
 # --- clusters
 
 
-def test_two_sweeps_of_one_plan_into_two_folders_on_one_cluster_fill_both(notebook, cluster):
+def test_two_sweeps_of_one_plan_into_two_folders_on_one_cluster_fill_both(notebook, one_worker):
     plan = {"grid": {"x": "0:3"}}
-    first = carry_out(prepare(notebook, plan, "first"), cluster.address, quiet=True)
+    first = carry_out(prepare(notebook, plan, "first"), one_worker.scheduler_address, quiet=True)
     ends = [next(first)]
-    second = list(carry_out(prepare(notebook, plan, "second"), cluster.address, quiet=True))
+    second = list(
+        carry_out(prepare(notebook, plan, "second"), one_worker.scheduler_address, quiet=True)
+    )
     ends += [*first, *second]
     assert [outcome.state for _, outcome in ends] == ["finished"] * 6
     for folder in ("first", "second"):
         assert len(list(Path(folder).glob("*/n.ipynb"))) == 3
 
 
-def test_two_sweeps_do_not_work_in_one_folder(notebook, cluster):
+def test_two_sweeps_do_not_work_in_one_folder(notebook, one_worker):
     plan = {"grid": {"x": "0:3"}}
-    first = carry_out(prepare(notebook, plan, "out"), cluster.address, quiet=True)
+    first = carry_out(prepare(notebook, plan, "out"), one_worker.scheduler_address, quiet=True)
     ends = [next(first)]
     done = CliRunner().invoke(main, ["sweep", "n.ipynb", "-g", "x", "0:3", "-o", "out"])
     assert done.exit_code == 1 and "another sweep is at work in" in done.stderr
@@ -103,23 +93,23 @@ def test_two_sweeps_do_not_work_in_one_folder(notebook, cluster):
 
 
 def test_what_workers_store_where_nobody_sees_it_is_not_called_finished(
-    notebook, cluster, monkeypatch
+    notebook, one_worker, monkeypatch
 ):
     monkeypatch.setattr(WORK, "_put", lambda *_: None)
     monkeypatch.setattr(sweep, "SEEN_WITHIN", 0, raising=False)
-    options = ["-g", "x", "0:2", "-o", "out", "--scheduler", cluster.address]
+    options = ["-g", "x", "0:2", "-o", "out", "--scheduler", one_worker.scheduler_address]
     done = CliRunner().invoke(main, ["sweep", "n.ipynb", *options])
     assert done.exit_code != 0 and "0 of 2 runs are finished" in done.stdout
     assert "2 not here: " in done.stderr and "does not see" in done.stderr, done.stderr
 
 
 def test_workers_that_do_not_share_the_folder_are_named_before_anything_runs(
-    notebook, cluster, monkeypatch, tmp_path
+    notebook, one_worker, monkeypatch, tmp_path
 ):
     elsewhere = lambda folder, size, mark: WORK.no_room(folder, size, f"/elsewhere{mark}")  # noqa: E731
     monkeypatch.setattr("mnist_nb.tools.runs.cluster.no_room", elsewhere)
     with pytest.raises(SweepError, match=r"1 of 1 workers cannot store results: .* does not see"):
-        list(carry_out(prepare(notebook, {}, "out"), cluster.address))
+        list(carry_out(prepare(notebook, {}, "out"), one_worker.scheduler_address))
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
     place = place_of(str(tmp_path / "far"), run, "n")
     outcome = do_run(notebook.read_text(), "n", run, place, ".", None, "/elsewhere/mark")
@@ -127,12 +117,14 @@ def test_workers_that_do_not_share_the_folder_are_named_before_anything_runs(
     assert not Path("far").exists()
 
 
-def test_a_cluster_that_gets_no_worker_is_given_up_in_a_sentence(notebook, cluster, monkeypatch):
-    cluster.local.scale(0)
-    wait_until(lambda: not cluster.local.scheduler.workers, "its worker has gone")
+def test_a_cluster_that_gets_no_worker_is_given_up_in_a_sentence(
+    notebook, one_worker, monkeypatch
+):
+    one_worker.scale(0)
+    wait_until(lambda: not one_worker.scheduler.workers, "its worker has gone")
     monkeypatch.setattr(sweep, "WAIT_FOR_WORKERS", 0)
     with pytest.raises(SweepError, match=r"has no worker; start one .*; 0 of 1 runs had ended"):
-        list(carry_out(prepare(notebook, {}, "out"), cluster.address, quiet=True))
+        list(carry_out(prepare(notebook, {}, "out"), one_worker.scheduler_address, quiet=True))
 
 
 @pytest.fixture

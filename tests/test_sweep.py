@@ -201,16 +201,6 @@ def test_seen_from_outside_a_refusal_is_one_sentence(command, notebook, tmp_path
 SWEEP = ("sweep", "n.ipynb", "-g", "lr", "0.5,1", "-o", "out", "-g", "x")
 
 
-@pytest.fixture
-def one_worker():
-    """The address of a cluster with one worker, all in threads of this process."""
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
-        dashboard_address=None, silence_logs="CRITICAL",
-    ) as local:  # fmt: skip
-        yield local.scheduler_address
-
-
 @pytest.fixture(scope="module")
 def done_once(tmp_path_factory):
     """A folder with the sweep of six small runs, and the process that did it."""
@@ -242,7 +232,9 @@ def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
     shutil.copytree(done_once[0], tmp_path, dirs_exist_ok=True)
     before = results_in(tmp_path / "out")
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(main, [*SWEEP, "0,13,1,2,14", "--scheduler", one_worker])
+    done = CliRunner().invoke(
+        main, [*SWEEP, "0,13,1,2,14", "--scheduler", one_worker.scheduler_address]
+    )
     assert "6 finished before, 4 to do, about" in done.stdout
     assert isinstance(done.exception, SystemExit) and done.exit_code == 1
     assert "8 of 10 runs are finished" in done.stdout
@@ -331,7 +323,7 @@ def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(
     half = results_in(tmp_path / "out")
     assert 2 <= len(half) < 6 and not list((tmp_path / "out").rglob("*.failed.ipynb"))
     monkeypatch.chdir(tmp_path)
-    second = CliRunner().invoke(main, [*sweep, "--scheduler", one_worker])
+    second = CliRunner().invoke(main, [*sweep, "--scheduler", one_worker.scheduler_address])
     assert second.exit_code == 0, second.stderr
     assert f"{len(half)} finished before, {6 - len(half)} to do" in second.stdout
     whole = results_in(tmp_path / "out")

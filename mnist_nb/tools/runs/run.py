@@ -191,14 +191,11 @@ def _git_commit() -> str | None:
 
     None without a repository of its own: one around it belongs to another project.
     """
+    if not (PROJECT / ".git").exists():
+        return None
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*",
+               "--dirty=+changes"]  # fmt: skip
     try:
-        if _git("rev-parse", "--show-prefix"):
-            return None
-        return _git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _git(*words: str) -> str:
-    command = ["git", "-C", str(PROJECT), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
