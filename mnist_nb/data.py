@@ -8,6 +8,7 @@ only when it is whole and right.
 import hashlib
 import logging
 import os
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -94,10 +95,22 @@ def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str,
     """SHA-256 of each file of `dataset` as it lies on disk now, by file name."""
     raw = data_folder(data_dir) / dataset / "raw"
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        path.name: _sha256(path, _state(path))
         for path in sorted(raw.glob("*-idx*"))
         if path.suffix != ".gz"
     }
+
+
+@cache
+def _sha256(path: Path, state: tuple[int, ...]) -> str:
+    """The SHA-256 of a file, which is read anew when its `state` has changed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when somebody writes to a file."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _fault(path: Path, size: int, sha256: str) -> str | None:

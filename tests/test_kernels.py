@@ -224,7 +224,7 @@ def test_a_kernel_that_ends_by_itself_is_reported_dead_with_its_exit_code(code, 
         kernel.client.execute(code)
         wait_until(lambda: not kernel.manager.is_alive(), "its death is seen", 10)
         assert process.poll() == process.wait() == exit_code
-        kernel.manager.restart_kernel()
+        kernel.manager.restart_kernel(now=True)  # or the new one gets the old one's farewell
         kernel.client.wait_for_ready(timeout=SECONDS)
         assert kernel.is_forked
 
@@ -272,6 +272,38 @@ def test_what_is_to_happen_at_a_kernels_end_happens(tmp_path, request):
         left.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert left[0] == left[1]
     assert left[0].keys() >= {"object", "unclosed", "of a module", "registered", "thread"}
+
+
+LATE = """
+import threading, time
+
+def make_late(thread):  # in a function, as the notebook's own names are gone at the end
+    me, sleep = threading.current_thread, time.sleep
+    closed, close, schedule = threading.Event(), thread.io_loop.close, thread.schedule
+
+    def close_slowly(**more):
+        close(**more)
+        closed.set()
+        sleep(0.3)
+
+    def late(f):
+        if me().name == "Control":
+            closed.wait(0.1)
+        schedule(f)
+
+    thread.io_loop.close, thread.schedule = close_slowly, late
+
+make_late(get_ipython().kernel.iopub_thread)
+"""
+
+
+@needs_fork
+def test_a_kernel_whose_last_message_is_late_ends_by_itself():
+    with running() as kernel:
+        kernel.run(LATE)
+        process = kernel.manager.provisioner.process
+        kernel.manager.shutdown_kernel()
+        assert process.poll() == 0, "it was not killed while it waited for itself"
 
 
 BUSY = "print('on', flush=True)\nwhile True: pass"

@@ -31,9 +31,10 @@ import sys
 import threading
 from types import SimpleNamespace
 
-BASE = (
-    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger",
-    "IPython.core.interactiveshell",
+BASE = (  # what ipykernel and IPython import until a kernel is ready
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "sqlite3",
+    "tornado.platform.asyncio", "IPython.core.interactiveshell", "IPython.core.completerlib",
+    "IPython.core.debugger", "IPython.core.oinspect", "IPython.extensions.storemagic",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1
 
@@ -190,7 +191,15 @@ def end() -> None:
 
     To take everything that was imported apart, as Python would, takes half a second.
     """
+    from ipykernel.control import ControlThread
+
     threading._shutdown()
+    for thread in threading.enumerate():
+        # It may have a last message to send. ipykernel closes what it sends through before it
+        # waits for this thread, which then waits for ever.
+        if isinstance(thread, ControlThread):
+            thread.stop()
+            thread.join()
     atexit._run_exitfuncs()  # IPython's empties the notebook's names
     for thing in gc.get_objects():
         if issubclass(type(thing), io.IOBase.__base__):
