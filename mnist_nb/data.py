@@ -95,22 +95,16 @@ def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str,
     """SHA-256 of each file of `dataset` as it lies on disk now, by file name."""
     raw = data_folder(data_dir) / dataset / "raw"
     return {
-        path.name: _sha256(path, _state(path))
+        path.name: _sha256(path, path.stat().st_size, path.stat().st_ctime_ns)
         for path in sorted(raw.glob("*-idx*"))
         if path.suffix != ".gz"
     }
 
 
 @cache
-def _sha256(path: Path, state: tuple[int, ...]) -> str:
-    """The SHA-256 of a file, which is read anew when its `state` has changed."""
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file, read once for each time that it was `changed`."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """What changes when somebody writes to a file."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _fault(path: Path, size: int, sha256: str) -> str | None:

@@ -271,6 +271,14 @@ def test_killed_between_writing_and_naming_a_file_it_is_fetched_again(mirror, tm
     assert right(tmp_path)
 
 
+def test_the_hash_of_a_file_is_that_of_what_it_holds_now(tmp_path):
+    path = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    path.parent.mkdir(parents=True)
+    for content in (b"one", b"another"):
+        path.write_bytes(content)
+        assert data.hashes("MNIST", tmp_path) == {path.name: hashlib.sha256(content).hexdigest()}
+
+
 @pytest.mark.parametrize("dataset", data.DATASETS)
 def test_only_a_dataset_with_known_hashes_is_called_whole_and_right(monkeypatch, dataset):
     monkeypatch.setattr(data, "fetch", lambda *_: "here")

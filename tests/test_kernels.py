@@ -393,6 +393,69 @@ def test_a_notebook_with_torch_finds_it_imported_though_one_without_was_first(mo
     kernels._launcher.stop()
 
 
+# --- one launcher for several processes
+
+NO_TORCH = nbformat.v4.new_notebook()
+
+
+@pytest.fixture
+def host():
+    """A launcher for guests, that imports nothing but the kernel."""
+    with kernels.shared(NO_TORCH, os.environ) as more:
+        yield more[kernels.HOST]
+
+
+@pytest.fixture
+def guests(host, monkeypatch):
+    """Two that have that launcher's address, as each worker of a sweep has."""
+    two = [kernels.Launcher((), host=host) for _ in range(2)]
+    yield two
+    for guest in two:
+        guest.stop()
+
+
+PARENT = "import os; print(os.getppid())"
+
+
+@needs_fork
+def test_the_kernels_of_several_guests_have_one_launcher_and_outlive_each_others(
+    guests, monkeypatch
+):
+    with contextlib.ExitStack() as stack:
+        parents = []
+        for guest in guests:
+            monkeypatch.setattr(kernels, "_launcher", guest)
+            parents.append((kernel := stack.enter_context(running())).run(PARENT))
+            assert kernel.is_forked
+        assert len(set(parents)) == 1
+        guests[0].stop()
+        assert kernel.run("print(6 * 7)") == "42"
+
+
+@needs_fork
+def test_a_guest_with_another_environment_has_a_launcher_of_its_own(guests, monkeypatch):
+    with contextlib.ExitStack() as stack:
+        parents = []
+        for guest, value in zip(guests, "12", strict=True):
+            monkeypatch.setenv("ATEN_CPU_CAPABILITY", value)
+            monkeypatch.setattr(kernels, "_launcher", guest)
+            parents.append((kernel := stack.enter_context(running())).run(PARENT))
+            assert kernel.is_forked
+        assert len(set(parents)) == 2
+
+
+@needs_fork
+def test_a_guest_whose_host_has_ended_has_a_launcher_of_its_own(monkeypatch):
+    with kernels.shared(NO_TORCH, os.environ) as more:
+        guest = kernels.Launcher((), host=more[kernels.HOST])
+        monkeypatch.setattr(kernels, "_launcher", guest)
+        with running() as first:
+            parent = first.run(PARENT)
+    with running() as kernel:
+        assert kernel.is_forked and kernel.run(PARENT) != parent
+    guest.stop()
+
+
 # --- without a launcher
 
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from queue import Empty
@@ -36,6 +36,7 @@ MODULES = (
     "matplotlib.backends.backend_agg", "PIL.BmpImagePlugin", "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin",
 )  # fmt: skip
+HOST = "MNIST_NB_LAUNCHER"  # the folder of the launcher whose guest this process may be
 LONGEST_SOCKET = 100  # bytes in a socket's path: Linux allows 107, macOS 103
 _launcher: Launcher | None = None
 
@@ -161,17 +162,34 @@ def use(notebook: Mapping | None = None, isolate: bool = True) -> None:
     place = EntryPoint(NAME, f"{__name__}:Provisioner", factory.GROUP_NAME)
     factory.provisioners.setdefault(NAME, place)  # where this version was not installed again
     factory.default_provisioner_name = NAME
-    modules = MODULES if notebook is None or _needs_torch(notebook) else ()
+    modules = _modules(notebook)
     if _launcher is None or _launcher.owner != os.getpid():
-        _launcher = Launcher(modules, isolate)
+        _launcher = Launcher(modules, isolate, os.environ.get(HOST))
         atexit.register(_launcher.stop)
     _launcher.modules = modules or _launcher.modules  # once one notebook has needed them
     _launcher.start(_launcher.environment_for(os.environ))
 
 
-def _needs_torch(notebook: Mapping) -> bool:
-    code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
-    return any(re.search(r"\b(torch|mnist_nb)\b", source) for source in code)
+@contextlib.contextmanager
+def shared(notebook: Mapping | None, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A launcher for several processes with that `environment`; what to add to it.
+
+    It starts now. So it is done with its imports when they are, and there is one for all.
+    """
+    launcher = Launcher(_modules(notebook))
+    try:
+        launcher.start(launcher.environment_for(environment))
+        yield {HOST: launcher.folder}
+    finally:
+        launcher.stop()
+
+
+def _modules(notebook: Mapping | None) -> tuple[str, ...]:
+    """What a launcher imports for `notebook`: nothing where no cell needs torch."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"] if notebook else []
+    code = ["".join(cell["source"]) for cell in cells]
+    needed = notebook is None or any(re.search(r"\b(torch|mnist_nb)\b", c) for c in code)
+    return MODULES if needed else ()
 
 
 def _started() -> Launcher:

@@ -1,14 +1,16 @@
 """Import what notebooks need once, then fork a kernel for each request.
 
-Started by `launcher_client.py`, as a script of its own, with a socket to its client and the
-modules to import. Linux only. A forked kernel is what a fresh one is: its own session,
-environment, working folder, standard streams, signals and random state.
+Started by `launcher_client.py`, as a script of its own, with a socket to its client, one at which
+guests may knock, and the modules to import. Linux only. A forked kernel is what a fresh one is:
+its own session, environment, working folder, standard streams, signals and random state.
 
 For each kernel the client sends one byte with four file descriptors: the kernel's standard
 streams, and a socket. Through that socket come the arguments, the environment, the folder and the
 limits, as a line of JSON; the kernel's process id and, when it has ended, its exit code go back.
 Where the client closes it, the kernel is killed; where the client ends, all of them are. A request
 that cannot be met is closed without an answer, and the other kernels go on.
+
+A guest, a worker of the client's sweep, asks in the same way for kernels of its own.
 """
 
 import atexit
@@ -65,11 +67,14 @@ def import_all(modules: list[str], client: socket.socket) -> dict[str, str]:
 class Launcher:
     """The kernels that run, and the sockets through which their clients speak."""
 
-    def __init__(self, client: socket.socket):
-        self.client = client
+    def __init__(self, client: socket.socket, door: socket.socket):
+        self.client, self.door = client, door
+        self.clients = {client}
         self.pids: dict[socket.socket, int] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(client, selectors.EVENT_READ)
+        if door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            self.selector.register(door, selectors.EVENT_READ)
         self.woken, self.waker = socket.socketpair()  # a byte each time that a kernel has ended
         self.waker.setblocking(False)
         self.selector.register(self.woken, selectors.EVENT_READ)
@@ -83,19 +88,28 @@ class Launcher:
                 if key.fileobj is self.woken:
                     self.woken.recv(1000)
                     self.reap()
-                elif key.fileobj is self.client:
+                elif key.fileobj is self.door:
+                    guest, _ = self.door.accept()
+                    self.clients.add(guest)
+                    self.selector.register(guest, selectors.EVENT_READ)
+                elif key.fileobj in self.clients:
                     streams = []
                     try:
-                        message, streams, *_ = socket.recv_fds(self.client, 1, 4)
-                        if not message:
-                            return None
-                        if (request := self.fork(streams)) is not None:
+                        message, streams, *_ = socket.recv_fds(key.fileobj, 1, 4)
+                        if message and (request := self.fork(streams)) is not None:
                             return request
                     except (OSError, ValueError) as error:  # too many files, or processes
+                        message = b"no"
                         print(f"no kernel: {error}", file=sys.stderr, flush=True)
                     for stream in streams:
                         with contextlib.suppress(OSError):
                             os.close(stream)
+                    if not message and key.fileobj is self.client:
+                        return None
+                    if not message:
+                        self.selector.unregister(key.fileobj)
+                        self.clients.remove(key.fileobj)
+                        key.fileobj.close()
                 elif key.fileobj in self.pids:  # the client of one kernel is gone
                     self.selector.unregister(key.fileobj)
                     self.kill(self.pids[key.fileobj])
@@ -111,20 +125,21 @@ class Launcher:
             with kernel.makefile("r", encoding="utf-8") as lines:
                 line = lines.readline()
             request = json.loads(line)  # half a line, if the client ended while it was asking
-            pid = os.fork()
+            own_pid, pid = os.getpid(), os.fork()
             if pid == 0:
-                return self.become_kernel(request, streams, number)
+                return self.become_kernel(request, streams, number, own_pid)
             own = kernel.dup()
         self.pids[own] = pid
         self.selector.register(own, selectors.EVENT_READ)
         self.tell(own, pid)
         return None
 
-    def become_kernel(self, request: dict, streams: list[int], number: int) -> dict:
+    def become_kernel(self, request: dict, streams: list[int], number: int, parent: int) -> dict:
         """Leave behind, in the forked process, all that is the launcher's."""
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(request["environment"]["JPY_PARENT_PID"]):
+        if os.getppid() != parent:
             os._exit(1)  # the launcher ended before this kernel could notice
+        request["environment"]["JPY_PARENT_PID"] = str(parent)
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -209,14 +224,15 @@ def end() -> None:
 
 
 def main() -> None:
-    """Serve the client named on the command line: a socket's number, a folder, modules."""
-    number, folder, *modules = sys.argv[1:]
+    """Serve the client that the command line names: two sockets' numbers, a folder, modules."""
+    number, door, folder, *modules = sys.argv[1:]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:1] = [] if os.path.abspath(sys.path[0]) == here else sys.path[:1]
     os.set_inheritable(int(number), False)
+    os.set_inheritable(int(door), False)
     client = socket.socket(fileno=int(number))
     set_by_modules = import_all(modules, client)
-    launcher = Launcher(client)
+    launcher = Launcher(client, socket.socket(fileno=int(door)))
     request = launcher.serve()
     if request is None:
         for pid in launcher.pids.values():

@@ -1,6 +1,7 @@
 """This process's side of launcher.py: start it, and ask it for kernels."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -23,7 +24,9 @@ SCRIPT = Path(__file__).with_name("launcher.py")
 PATIENCE = 120  # seconds for the launcher's imports
 KILLED = -9  # the exit code of a kernel that ended with its launcher
 # Variables that nothing reads while it is imported.
-_HARMLESS = re.compile(r"(JPY|PYTEST|MNIST_NB)_\w+|PWD|OLDPWD|SHLVL|_|TMPDIR|COLUMNS|LINES")
+_HARMLESS = re.compile(
+    r"(JPY|PYTEST|MNIST_NB|(__)?DASK)_\w+|PWD|OLDPWD|SHLVL|_|TMPDIR|COLUMNS|LINES"
+)
 
 
 class ForkedKernel:
@@ -70,16 +73,21 @@ class ForkedKernel:
 
 
 class Launcher:
-    """The process that forks this process's kernels, and the folder with their sockets."""
+    """The process that forks this process's kernels, and the folder with their sockets.
 
-    def __init__(self, modules: Sequence[str], isolate: bool = True):
-        self.modules, self.isolate = modules, isolate
+    With a `host`, the folder of another process's, this one is its guest as long as it can be.
+    """
+
+    def __init__(self, modules: Sequence[str], isolate: bool = True, host: str | None = None):
+        self.modules, self.isolate, self.host = modules, isolate, host
         self.owner = os.getpid()
         self.folder = tempfile.mkdtemp(prefix="mnist-nb-")
+        self._settings = Path(host or self.folder, "settings")
         self.numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._environment: dict[str, str] = {}
+        self._client: socket.socket | None = None  # open as long as there is a launcher
+        self._imported: dict[str, Any] = {}
         self._outdated: list[tuple] = []  # launchers whose kernels may still run
         self._works = sys.platform == "linux" and os.environ.get("MNIST_NB_WARM") != "0"
 
@@ -87,42 +95,46 @@ class Launcher:
         """Return the environment of a kernel: that given, or one without people's settings."""
         if not self.isolate:
             return dict(environment)
-        settings = Path(self.folder, "settings")
-        settings.mkdir(parents=True, exist_ok=True)  # a cleaner of /tmp may have been there
-        return isolated(environment, settings)
+        self._settings.mkdir(parents=True, exist_ok=True)  # a cleaner of /tmp may have been there
+        return isolated(environment, self._settings)
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start the launcher unless it runs; its imports go on while this process does."""
         with self._lock:
-            if self._process and self._process.poll() is not None:
-                self._process = None
-            wanted = _installed(), self.modules
-            if self._process and self._imported != wanted:
+            wanted = {"installed": _installed(), "modules": list(self.modules)}
+            if self._client and (_has_ended(self._client) or not self._has_imported(wanted)):
                 self._outdated.append((self._process, self._client))
-                self._process = None
-            if self._process or not self._works:
+                self._process = self._client = self.host = None
+            if self._client or not self._works:
                 return
-            self._imported = wanted
-            self._environment = _read_at_import(environment)
+            wanted["environment"] = _read_at_import(environment)
+            if self.host and (client := _visit(self.host, wanted)):
+                self._client, self._imported = client, wanted
+                return
             self._client, theirs = socket.socketpair()
-            with theirs, open(Path(self.folder, "launcher.log"), "ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, SCRIPT, str(theirs.fileno()), self.folder, *self.modules],
-                    env=dict(environment), cwd=self.folder, pass_fds=[theirs.fileno()],
-                    start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                )  # fmt: skip
+            self.host, self._imported = None, wanted
+            with theirs, _door(self.folder, wanted) as door:
+                numbers = theirs.fileno(), door.fileno()
+                with open(Path(self.folder, "launcher.log"), "ab") as log:
+                    self._process = subprocess.Popen(
+                        [sys.executable, SCRIPT, *map(str, numbers), self.folder, *self.modules],
+                        env=dict(environment), cwd=self.folder, pass_fds=numbers,
+                        start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    )  # fmt: skip
+
+    def _has_imported(self, wanted: Mapping[str, Any]) -> bool:
+        return all(self._imported[name] == value for name, value in wanted.items())
 
     async def fork(
         self, arguments: list[str], environment: dict[str, str], cwd: str, streams: list[int]
     ) -> ForkedKernel | None:
         """Return a running kernel, or None where it has to be started in the ordinary way."""
         self.start(environment)
-        if not self._works or self._environment != _read_at_import(environment):
+        if not self._works or self._imported["environment"] != _read_at_import(environment):
             return None
-        process = self._process
         request = {
             "arguments": arguments,
-            "environment": environment | {"JPY_PARENT_PID": str(process.pid)},
+            "environment": environment,
             "cwd": cwd,
             **_limits(),
         }
@@ -148,15 +160,56 @@ class Launcher:
         """End the launcher and its kernels, and remove the folder."""
         if self.owner != os.getpid():  # in a fork of the process whose they are
             return
-        running = [*self._outdated, *([(self._process, self._client)] if self._process else [])]
-        for process, client in running:
-            client.close()
+        for process, client in [*self._outdated, (self._process, self._client)]:
+            if client:
+                client.close()
+            if not process:  # none, or its host's
+                continue
             try:
                 process.wait(timeout=2)  # it kills its kernels, and what these have started
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _door(folder: str, imported: Mapping[str, Any]) -> socket.socket:
+    """Return a socket at which guests may knock who want just what is `imported`.
+
+    It does not listen where its path would be too long.
+    """
+    door = socket.socket(socket.AF_UNIX)
+    path = Path(folder, "door")
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        door.bind(str(path))
+        door.listen()
+        Path(folder, "imported.json").write_text(json.dumps(imported), encoding="utf-8")
+    return door
+
+
+def _visit(host: str, wanted: Mapping[str, Any]) -> socket.socket | None:
+    """Return a socket to the launcher in the folder `host`, if it has imported what is wanted."""
+    guest = socket.socket(socket.AF_UNIX)
+    try:
+        imported = json.loads(Path(host, "imported.json").read_text(encoding="utf-8"))
+        if imported == wanted:
+            guest.connect(str(Path(host, "door")))
+            return guest
+    except (OSError, ValueError):  # it has ended, or is about to
+        pass
+    guest.close()
+    return None
+
+
+def _has_ended(client: socket.socket) -> bool:
+    """Has the launcher at the other end of a socket ended? It never says anything."""
+    try:
+        return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:

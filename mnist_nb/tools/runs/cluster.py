@@ -4,8 +4,9 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import later, leave_to_parent
 from mnist_nb.tools.runs.plans import SweepError
 from mnist_nb.tools.runs.work import no_room, reason
@@ -20,11 +21,11 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def cluster(scheduler: str | None, runs: int = 1) -> Iterator:
+def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = None) -> Iterator:
     """A Dask client of the cluster at the address, or of one made here for that many runs.
 
     The one made here has at most a process per core, listens on loopback, and speaks only
-    with who has its own fresh keys.
+    with who has its own fresh keys. One launcher serves its workers with kernels for `notebook`.
 
     Raises:
         SweepError: nothing answers at the address.
@@ -48,12 +49,15 @@ def cluster(scheduler: str | None, runs: int = 1) -> Iterator:
     scratch = tempfile.mkdtemp(prefix="mnist-nb-dask-")
     try:
         with contextlib.ExitStack() as stack:
+            theirs = dask.config.get("distributed.nanny.pre-spawn-environ").items()
+            theirs = {name: os.environ.get(name, str(value)) for name, value in theirs}
+            guests = stack.enter_context(kernels.shared(notebook, os.environ | theirs))
             # no page that anyone could open, and no signal that is meant for us
             with dask.config.set({key: [] for key in ROUTES}), later():
                 local = LocalCluster(
                     n_workers=min(cores(), runs), threads_per_worker=1, memory_limit=0,
                     host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=scratch,
-                    silence_logs="CRITICAL", security=Security.temporary(),
+                    silence_logs="CRITICAL", security=Security.temporary(), env=guests,
                 )  # fmt: skip
                 client = stack.enter_context(Client(stack.enter_context(local)))
                 client.run(leave_to_parent)

@@ -103,7 +103,7 @@ def carry_out(
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
             room = stack.enter_context(temporary)
         in_peace = stack.enter_context(contextlib.ExitStack())
-        client = stack.enter_context(cluster(scheduler, len(sweep.left)))
+        client = stack.enter_context(cluster(scheduler, len(sweep.left), sweep.notebook))
         if scheduler:
             check_workers(client, sweep.folder, mark)
         progress = Progress(len(sweep.left), quiet)
