@@ -16,7 +16,6 @@ from mnist_nb.tools.project import PROJECT, WALKTHROUGH
 from mnist_nb.tools.runs.plans import read_plan
 from mnist_nb.tools.runs.results import read_record, table
 from mnist_nb.tools.runs.sweep import carry_out, prepare
-from mnist_nb.tools.runs.work import place_of
 
 PLANS = Path(__file__).with_suffix("")
 BUILD = PROJECT / "build" / "experiments"
@@ -33,7 +32,7 @@ def experiment(path: Path) -> tuple[list[dict], pd.DataFrame]:
     ends = carry_out(sweep) if sweep.left else ()
     if wrong := [name for name, outcome in ends if outcome.state != "finished"]:
         raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; make experiments again")
-    records = [read_record(Path(place_of(sweep.folder, run, sweep.stem))) for run in sweep.runs]
+    records = [read_record(Path(place.path)) for place in sweep.places.values()]
     rows = table(records)[[*VARIED, *NUMBERS]]
     return records, rows.assign(experiment=path.stem)[["experiment", *VARIED, *NUMBERS]]
 

@@ -61,7 +61,7 @@ def test_a_result_whose_machine_cannot_be_noted_is_kept(notebook, tmp_path, monk
 
     monkeypatch.setattr(WORK, "note_machine", fail)
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": "2"}])
-    outcome = do_run(notebook.read_text(), "n", run, place_of(str(tmp_path), run, "n"), ".")
+    outcome = do_run(notebook.read_text(), "n", run, place_of(str(tmp_path), run, "n").path, ".")
     (kept,) = (tmp_path / run.name).iterdir()
     assert outcome.state == "not stored" and str(kept) in outcome.why
 
@@ -111,7 +111,7 @@ def test_workers_that_do_not_share_the_folder_are_named_before_anything_runs(
     with pytest.raises(SweepError, match=r"1 of 1 workers cannot store results: .* does not see"):
         list(carry_out(prepare(notebook, {}, "out"), one_worker.scheduler_address))
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
-    place = place_of(str(tmp_path / "far"), run, "n")
+    place = place_of(str(tmp_path / "far"), run, "n").path
     outcome = do_run(notebook.read_text(), "n", run, place, ".", None, "/elsewhere/mark")
     assert outcome.state == "failed" and "does not see the folder /elsewhere" in outcome.why
     assert not Path("far").exists()
@@ -211,7 +211,7 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": x}])
     with monkeypatch.context() as patched:
         patched.setattr(WORK, "write_whole", no_space)
-        place = place_of(where, run, "n")
+        place = place_of(where, run, "n").path
         outcome = do_run(notebook.read_text(), "n", run, place, ".", str(tmp_path / "temporary"))
     assert outcome.state == ("failed" if x == "13" else "not stored")
     why = "the shelf is gone" if where == "shelf://a" else "No space left on device"
@@ -245,7 +245,8 @@ def test_names_that_are_too_long_for_a_folder_are_cut(notebook, tmp_path, letter
 def carry_in_process(sweep):
     for run in sweep.left:
         text = nbformat.writes(sweep.notebook)
-        yield run.name, do_run(text, sweep.stem, run, place_of(sweep.folder, run, sweep.stem), ".")
+        place = sweep.places[run.name].path
+        yield run.name, do_run(text, sweep.stem, run, place, ".")
 
 
 def test_a_folder_that_is_removed_during_a_run_is_made_again(notebook, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import gc
+import importlib.metadata
 import io
 import json
 import os
@@ -52,7 +53,7 @@ def notebook(tmp_path):
 
 def results_in(folder: Path) -> dict[str, bytes]:
     """Path below `folder` -> content, of what a sweep has finished."""
-    found = sorted(folder.rglob("n.ipynb"))
+    found = (*folder.rglob("n.ipynb"), *folder.rglob("n-*.ipynb"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
@@ -248,26 +249,74 @@ def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
     assert after.keys() - before.keys() == {"lr=0.5,x=14/n.ipynb", "lr=1.0,x=14/n.ipynb"}
 
 
-def test_a_changed_notebook_is_run_again_and_a_changed_text_is_not(notebook, tmp_path):
-    out = str(tmp_path / "out")
+def do_what_is_left(notebook: Path, out: Path) -> tuple[int, set[str]]:
+    """Do a sweep of two runs in this process; how many were left, why older ones did not count."""
+    sweep = prepare(notebook, {"grid": {"x": "1,2"}}, str(out))
+    for run in sweep.left:
+        place = sweep.places[run.name].path
+        assert do_run(notebook.read_text(), "n", run, place, str(out)).state == "finished"
+    return len(sweep.left), {place.older for place in sweep.places.values()}
 
-    def do_what_is_left() -> int:
-        sweep = prepare(notebook, {"grid": {"x": "1,2"}}, out)
-        for run in sweep.left:
-            place = place_of(out, run, "n")
-            assert do_run(notebook.read_text(), "n", run, place, out).state == "finished"
-        return len(sweep.left)
 
-    assert do_what_is_left() == 2
+def test_a_changed_notebook_is_run_again_and_overwrites_nothing_a_changed_text_is_not(
+    notebook, tmp_path
+):
+    out = tmp_path / "out"
+    assert do_what_is_left(notebook, out) == (2, {""})
+    first = results_in(out)
     changed = nbformat.read(notebook, as_version=4)
     changed.cells.append(nbformat.v4.new_markdown_cell("Text."))
     nbformat.write(changed, notebook)
-    assert do_what_is_left() == 0
+    assert do_what_is_left(notebook, out) == (0, {""})
     (code,) = [cell for cell in changed.cells if "time.sleep" in cell.source]
     code.source += "\nprint('changed')"
     nbformat.write(changed, notebook)
-    assert do_what_is_left() == 2
-    assert all(b"changed" in content for content in results_in(tmp_path / "out").values())
+    left, (why,) = do_what_is_left(notebook, out)
+    assert left == 2 and "the code of the notebook" in why
+    both = results_in(out)
+    assert first.items() <= both.items()
+    added = both.keys() - first.keys()
+    assert added == {"x=1/n-2.ipynb", "x=2/n-2.ipynb"}
+    assert all(b"changed" in both[name] for name in added)
+    assert do_what_is_left(notebook, out)[0] == 0
+
+
+def test_a_file_that_no_sweep_left_is_not_overwritten(notebook, tmp_path):
+    (tmp_path / "out" / "x=1").mkdir(parents=True)
+    (own := tmp_path / "out" / "x=1" / "n.ipynb").write_text("mine")
+    left, whys = do_what_is_left(notebook, tmp_path / "out")
+    assert left == 2 and whys == {"", "it is not the record of a sweep"}
+    assert own.read_text() == "mine"
+
+
+RECORDED = f"""{SOURCE}
+from mnist_nb.record import show_record
+row = {{"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}}
+show_record("n", {{"x": x, "dataset": dataset}}, [row])"""
+
+
+def test_with_another_package_torch_or_data_a_record_does_not_count_and_says_why(
+    tmp_path, monkeypatch
+):
+    own = PARAMETERS + "\ndataset: str = 'MNIST'"
+    notebook = small_notebook(tmp_path / "n.ipynb", RECORDED, parameters=own)
+    out, version = tmp_path / "out", importlib.metadata.version
+    assert do_what_is_left(notebook, out)[0] == 2
+    for what, changed, word in (
+        ("mnist_nb.tools.runs.identity._package_sha256", lambda: "other", "mnist_nb"),
+        ("importlib.metadata.version", lambda n: "0" if n == "torch" else version(n), "torch"),
+        ("mnist_nb.data.hashes", lambda *_: {"train-images-idx3-ubyte": "other"}, "data"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(what, changed)
+            sweep = prepare(notebook, {"grid": {"x": "1,2"}}, str(out))
+        (why,) = {place.older for place in sweep.places.values()}
+        assert len(sweep.left) == 2 and word in why
+    assert do_what_is_left(notebook, out)[0] == 0
+    shutil.copy(out / "x=1" / "n.ipynb", out / "x=1" / "n-2.ipynb")  # as if made again
+    shown = CliRunner().invoke(main, ["results", str(out), "--csv"])
+    assert len(shown.stdout.splitlines()) == 3 and "n-2.ipynb" in shown.stdout
+    assert "made them again: 1" in shown.stderr
 
 
 @pytest.mark.whole  # in one process it is tried in test_lost_work.py
@@ -501,7 +550,7 @@ def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address, 
 
 def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_path):
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"log": str(tmp_path / "log")}])
-    place = place_of(str(tmp_path / "out"), run, "n")
+    place = place_of(str(tmp_path / "out"), run, "n").path
     outcomes = [do_run(notebook.read_text(), "n", run, place, str(tmp_path)) for _ in range(2)]
     assert outcomes[0].state == "finished" and Path(place).is_file()
     assert outcomes[1].seconds == pytest.approx(outcomes[0].seconds, abs=0.001)
@@ -516,7 +565,7 @@ def test_a_run_that_another_worker_has_finished_is_not_done_again(notebook, tmp_
 def test_a_run_leaves_no_event_loop_to_the_garbage_collector(tmp_path, source, state):
     notebook = small_notebook(tmp_path / "n.ipynb", source, parameters=PARAMETERS)
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
-    place = place_of(str(tmp_path / "out"), run, "n")
+    place = place_of(str(tmp_path / "out"), run, "n").path
     before = open_loops()
     with ThreadPoolExecutor(1) as thread:  # as a worker has it
         done = thread.submit(do_run, notebook.read_text(), "n", run, place, str(tmp_path))
@@ -538,7 +587,9 @@ def test_results_go_to_any_place_that_papermill_can_write(notebook, monkeypatch)
     monkeypatch.setattr(papermill_io, "_handlers", handlers)
     text = notebook.read_text()
     runs = checked_runs(nbformat.reads(text, as_version=4), [{"x": "2"}, {"x": "13"}])
-    states = [do_run(text, "n", run, place_of("shelf://a/", run, "n"), ".").state for run in runs]
+    states = [
+        do_run(text, "n", run, place_of("shelf://a/", run, "n").path, ".").state for run in runs
+    ]
     assert states == ["finished", "failed"]
     assert sorted(shelf) == ["shelf://a/x=13/n.failed.ipynb", "shelf://a/x=2/n.ipynb"]
     whole = "".join(nbformat.reads(shelf["shelf://a/x=2/n.ipynb"], 4).cells[1].source)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -134,6 +135,9 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     time = f", about {duration(seconds)} on this machine" if seconds else ""
     click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "
                f"{left} to do{time}")  # fmt: skip
+    older = Counter(place.older for place in prepared.places.values() if place.older)
+    for why, number in older.items():
+        click.echo(f"older records that stay there and do not count: {number} ({why})")
     if left > ASK_ABOVE and not yes:
         click.confirm(f"Start {left} runs?", abort=True)
     ends = carry_out(prepared, scheduler) if left else ()
@@ -160,7 +164,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Read the records of runs back, from executed notebooks and folders of them."""
-    from mnist_nb.tools.runs.results import grouped, notebooks_in, read_record, table
+    from mnist_nb.tools.runs.results import grouped, latest, notebooks_in, read_record, table
 
     found = []
     for path in notebooks_in(list(paths)):
@@ -170,6 +174,9 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
             click.echo(error, err=True)
     if not found:
         raise click.ClickException("no record of a run was found")
+    found, older = latest(found)
+    if older:
+        click.echo(f"older records left out, as a sweep made them again: {older}", err=True)
     if form == "json" and not by:
         click.echo(json.dumps(found, indent=1))
         return

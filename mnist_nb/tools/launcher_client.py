@@ -81,7 +81,8 @@ class Launcher:
     def __init__(self, modules: Sequence[str], isolate: bool = True, host: str | None = None):
         self.modules, self.isolate, self.host = modules, isolate, host
         self.owner = os.getpid()
-        self.folder = tempfile.mkdtemp(prefix="mnist-nb-")
+        place = host if host and os.path.isdir(host) else None  # which removes it all at its end
+        self.folder = tempfile.mkdtemp(prefix="mnist-nb-", dir=place)
         self._settings = Path(host or self.folder, "settings")
         self.numbers = itertools.count(1)
         self._lock = threading.Lock()

@@ -10,7 +10,7 @@ from mnist_nb.tools.runs.cluster import cores
 from mnist_nb.tools.runs.identity import Run
 from mnist_nb.tools.runs.work import Outcome
 
-PER_STEP, PER_RUN = 0.0006, 5.0  # seconds: a batch, and what a run costs beyond its batches
+PER_STEP, PER_RUN = 0.0006, 1.5  # seconds: a batch, and what a run costs beyond its batches
 
 
 class Progress:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,21 @@ def notebooks_in(paths: list[Path]) -> Iterator[Path]:
             yield from (p for p in found if not any(s.startswith(".") for s in p.parts[-2:]))
         else:
             yield path
+
+
+def latest(records: list[dict]) -> tuple[list[dict], int]:
+    """The records without those that a sweep made again, which it leaves beside; their number."""
+    of_runs: dict[Any, dict] = {}
+    for record in records:
+        path = Path(record["file"])
+        made_again = "sweep_key" in record["machine"]
+        stem = re.sub(r"-\d+$", "", path.stem)
+        one = (path.parent, stem) if made_again else path
+        number = int(path.stem[len(stem) + 1 :] or 1)
+        if one not in of_runs or number > of_runs[one][0]:
+            of_runs[one] = number, record
+    found = [record for _, record in of_runs.values()]
+    return found, len(records) - len(found)
 
 
 def table(records: list[dict]):

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -174,6 +175,7 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
         },
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(parameters.get("device")),
         "cpu_count": os.cpu_count(),
         "num_threads": parameters.get("num_threads"),
         "git_commit": _git_commit(),
@@ -184,6 +186,19 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
         **more,
     }
     write_whole(path, nbformat.writes(notebook).encode())
+
+
+def _processor(device: Any) -> str:
+    """The name of the card that computed, or of this machine's processor."""
+    if isinstance(device, str) and device.startswith("cuda"):
+        import torch  # slow, and here only where the run took longer
+
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):  # on Linux alone
+        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
 
 
 def _git_commit() -> str | None:

@@ -24,6 +24,7 @@ from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_bar
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 from mnist_nb.tools.runs.work import (
     Outcome,
+    Place,
     do_run,
     is_address,
     no_room,
@@ -43,6 +44,7 @@ class Sweep(NamedTuple):
     stem: str
     folder: str
     runs: list[Run]
+    places: dict[str, Place]  # by the runs' names
     left: list[Run]
     seconds: float | None  # that the ones left will take here, if that can be told
 
@@ -57,17 +59,20 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
     notebook = read_notebook(path)
     rows = with_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
     runs = checked_runs(notebook, rows)
-    if is_address(folder) and (why := no_room(folder, 0)):
+    if not is_address(folder):
+        folder = os.path.abspath(folder)
+    elif why := no_room(folder, 0):
         raise SweepError(f"{why}; correct it, or choose another folder with -o")
     stem = cut(path.stem, 200)
-    known = [
-        seconds_taken(place_of(folder, run, stem), run.key)
-        for run in with_bar(runs, len(runs), "looked for")
-    ]
-    left = [run for run, seconds in zip(runs, known, strict=True) if seconds is None]
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    seconds = estimate(left, [s for s in known if s], defaults)
-    return Sweep(notebook, stem, folder, runs, left, seconds)
+    places = {}
+    for run in with_bar(runs, len(runs), "looked for"):
+        values = defaults | run.values
+        dataset = values.get("dataset"), values.get("data_dir")
+        places[run.name] = place_of(folder, run, stem, dataset)
+    left = [run for run in runs if places[run.name].seconds is None]
+    known = [place.seconds for place in places.values() if place.seconds]
+    return Sweep(notebook, stem, folder, runs, places, left, estimate(left, known, defaults))
 
 
 def carry_out(
@@ -87,7 +92,6 @@ def carry_out(
     with contextlib.ExitStack() as stack:
         mark = ""
         if not is_address(sweep.folder):
-            sweep = sweep._replace(folder=os.path.abspath(sweep.folder))
             try:
                 os.makedirs(sweep.folder, exist_ok=True)
                 stack.enter_context(FileLock(Path(sweep.folder, ".sweep.lock"), timeout=0))
@@ -165,7 +169,7 @@ def _bare(notebook) -> str:
 
 def _submit(client, sweep: Sweep, text: str, cwd: str, room: str | None, mark: str, run: Run):
     """Return the future of one run, known by what it computes and where that goes."""
-    place = place_of(sweep.folder, run, sweep.stem)
+    place = sweep.places[run.name].path
     key = f"mnist-nb-{run.name}-{run.key}-{hashlib.sha256(place.encode()).hexdigest()}"
     return client.submit(
         do_run, text, sweep.stem, run, place, cwd, room, mark, key=key, pure=False
@@ -241,5 +245,5 @@ def _looked_for(sweep: Sweep, unseen: list[tuple[Run, Outcome]]) -> Iterator[tup
 
 def _is_here(sweep: Sweep, run: Run) -> bool:
     """Is what a worker says that it stored to be seen from this machine?"""
-    place = place_of(sweep.folder, run, sweep.stem)
+    place = sweep.places[run.name].path
     return is_address(place) or seconds_taken(place, run.key) is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
-from mnist_nb.tools.runs.identity import Run
+from mnist_nb.tools.runs.identity import Run, not_its_record
 from mnist_nb.tools.runs.run import RunError, execute, note_machine
 
 
@@ -31,9 +32,29 @@ class Outcome(NamedTuple):
     why: str = ""
 
 
-def place_of(folder: str, run: Run, stem: str) -> str:
-    """Where the executed notebook of `run` goes: a path, or an address papermill can write."""
-    return "/".join([folder.rstrip("/"), run.name, f"{stem}.ipynb"])
+class Place(NamedTuple):
+    """Where the record of a run is, or goes: a path, or an address that papermill can write."""
+
+    path: str
+    seconds: float | None  # that the run took, None if it is still to be done
+    older: str = ""  # why the record before this one does not count
+
+
+def place_of(folder: str, run: Run, stem: str, dataset: tuple = (None,)) -> Place:
+    """The place of `run` in `folder`: that of its record, else one that nothing has yet."""
+    older = ""
+    for number in itertools.count(1):
+        name = f"{stem}-{number}.ipynb" if number > 1 else f"{stem}.ipynb"
+        path = "/".join([folder.rstrip("/"), run.name, name])
+        machine = _machine(path)
+        if machine is None and (is_address(path) or not os.path.lexists(path)):
+            return Place(path, None, older)
+        try:
+            older = not_its_record(run, machine, dataset)
+        except (KeyError, TypeError, AttributeError):
+            older = "it is not the record of a sweep"
+        if not older:
+            return Place(path, machine["wall_time_s"])
 
 
 def is_address(place: str) -> bool:
@@ -44,14 +65,22 @@ def is_address(place: str) -> bool:
 def seconds_taken(place: str, key: str) -> float | None:
     """How long the run took whose notebook is at `place`; None unless it is the run of `key`."""
     try:
+        machine = _machine(place)
+        return machine["wall_time_s"] if machine["sweep_key"] == key else None
+    except (KeyError, TypeError):
+        return None
+
+
+def _machine(place: str) -> dict | None:
+    """What is noted about its machine in the notebook at `place`; None if there is none."""
+    try:
         if is_address(place):
             from papermill.iorw import papermill_io
 
             text = papermill_io.read(place)
         else:
             text = Path(place).read_text(encoding="utf-8")
-        noted = json.loads(text)["metadata"]["mnist_nb"]
-        return noted["wall_time_s"] if noted["sweep_key"] == key else None
+        return json.loads(text)["metadata"]["mnist_nb"]
     except Exception:  # not there, not whole, not ours: each place has errors of its own
         return None
 
