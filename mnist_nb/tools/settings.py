@@ -11,6 +11,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from mnist_nb.files import write_whole
+
 # Variables with these beginnings change what notebooks show, print or raise ...
 _PERSONAL = ("IPYTHON", "JUPYTER", "MATPLOTLIB", "MPL", "PANDAS_", "PYTHON", "TQDM_")
 _PERSONAL += ("CLICOLOR", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR")
@@ -44,7 +46,8 @@ def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
-    (profile / "ipython_kernel_config.py").write_text(_KERNEL_CONFIG, encoding="utf-8")
+    if not (config := profile / "ipython_kernel_config.py").exists():
+        write_whole(config, _KERNEL_CONFIG.encode())  # other kernels may read it at this moment
     (folder / "matplotlibrc").touch()
     harmless = {
         name: value
