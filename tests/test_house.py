@@ -31,7 +31,7 @@ LONGER = {
     "mnist_nb.tools.environment": "runs as one file before anything is installed",
 }
 # Lines of mnist_nb/*.py. The aim is 1,100; most of what is missing lies in data.py and sources.py:
-# no library that we tried gives up a server that drips, so they read what arrives themselves.
+# pooch waits for ever on a server that drips, so they read what arrives themselves.
 EVENING = 1_265
 
 
