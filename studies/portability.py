@@ -3,14 +3,14 @@
 Runs nbval on every notebook as other processors, thread counts, Pythons and torches would have
 it, and writes build/portability.md, configuration x notebook. Each result is kept in
 build/portability/results.csv, and not computed again while its notebook stays as it is. Hours.
-As a plugin of pytest (-p), this file notes what is not the same before nbval forgives it.
+As a plugin of pytest (-p), this file notes what is not the same before nbval forgives it, as
+properties of the tests in pytest's JUnit report.
 """
 
 import ast
 import datetime
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -43,42 +44,32 @@ NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("exercises/*.i
 # The notebooks ask for one thread; this comes first in the kernel, and wins.
 STARTUP = "import torch\ntorch.set_num_threads({})\ntorch.set_num_threads = lambda _: None\n"
 MODULES = "torch", "torchvision", "numpy"
-FACTS = {"python": "platform.python_version()", "threads": "torch.get_num_threads()",
-         "capability": "torch.backends.cpu.get_cpu_capability()",
-         **{name: f"str({name}.__version__)" for name in MODULES}}  # fmt: skip
+FACTS = """{"python": platform.python_version(), "threads": torch.get_num_threads(),
+"capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
+"torchvision": torchvision.__version__, "numpy": numpy.__version__}"""
 # What a row of results tells about cells, named by execution count, and the verdict for it.
 KINDS = {"failed": "differs", "forgiven": "within tolerance", "pictures": "other pictures"}
 FIELDS = ["configuration", "notebook", "sha256", "verdict", *KINDS, "loss_difference",
           "python", *MODULES, "capability", "threads"]  # fmt: skip
-LEGEND = """
-**identical**: every output is the stored one, byte for byte, pictures included. **other
-pictures**: all text is the same, a picture's file is not. **within tolerance**: in cells tagged
-`nbval-approx` a number differs by no more than it may. **differs**: the verification fails.
-*Loss* is the largest difference between a loss in the walkthrough's record, at full precision,
-and the stored one. *An old processor*: torch's plain code, MKL held to SSE4.2, oneDNN to SSE4.1.
-"""
 
 
 # As a plugin
-found = {kind: [] for kind in KINDS} | {"loss_difference": ""}
-
-
 def contents(outputs: list, pictures: bool) -> list:
-    """What has to be the same to the byte: the pictures, or all but the pictures."""
-    words = ("output_type", "name", "text", "metadata")
+    """Return what has to be the same to the byte: the pictures, or all but the pictures."""
+    words = () if pictures else ("output_type", "name", "text", "metadata")
     return [
-        {
-            m: d
-            for m, d in output.get("data", {}).items()
-            if m.startswith("image/") == pictures and m != WIDGET
+        {word: output.get(word) for word in words}
+        | {
+            kind: data
+            for kind, data in output.get("data", {}).items()
+            if kind.startswith("image/") == pictures and kind != WIDGET
         }
-        | ({} if pictures else {word: output.get(word) for word in words})
         for output in outputs
     ]
 
 
 def loss_difference(new: list[dict], stored: list[dict]) -> float:
-    """The largest difference of a loss between two histories of the same length."""
+    """Return the largest difference of a loss between two histories of the same length."""
     pairs = zip(new, stored, strict=True)
     return max(abs(a[k] - b[k]) for a, b in pairs for k in ("train_loss", "val_loss"))
 
@@ -86,26 +77,19 @@ def loss_difference(new: list[dict], stored: list[dict]) -> float:
 @pytest.hookimpl(trylast=True)  # outside of the tolerance, which replaces what it forgives
 def pytest_itemcollected(item) -> None:
     """Note what is not the same in a cell, before anything is forgiven."""
-    tolerant = item.compare_outputs
+    tolerant, note = item.compare_outputs, item.user_properties.append
+    note(("cell", item.cell.execution_count))
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
         for kind in ("forgiven", "pictures"):
             if contents(new, kind == "pictures") != contents(stored, kind == "pictures"):
-                found[kind].append(item.cell.execution_count)
+                note((kind, "yes"))
         histories = [o.data[MIME]["history"] for o in [*new, *stored] if MIME in o.get("data", {})]
         if histories:
-            found["loss_difference"] = loss_difference(*histories)
+            note(("loss_difference", loss_difference(*histories)))
         return tolerant(new, stored, skip_compare)
 
     item.compare_outputs = compare_outputs
-
-
-def pytest_runtest_makereport(item, call) -> None:
-    """Note a cell that fails."""
-    if call.excinfo:
-        number = item.cell.execution_count
-        found["failed"].append(number)
-        found["forgiven"] = [n for n in found["forgiven"] if n != number]
 
 
 @pytest.hookimpl(wrapper=True)  # once the kernel has started
@@ -119,14 +103,13 @@ def pytest_runtest_setup(item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before the kernel is stopped
 def pytest_runtest_teardown(item, nextitem) -> None:
-    """After the last cell ask the kernel what it runs on, and write the report."""
+    """After the last cell, ask the kernel what it runs on."""
     if nextitem is None:
         reply = item.parent.kernel.kc.execute_interactive(
-            f"import platform, {', '.join(MODULES)}", user_expressions=FACTS
+            f"import platform, {', '.join(MODULES)}", user_expressions={"facts": FACTS}
         )
-        said = reply["content"]["user_expressions"]
-        facts = {name: ast.literal_eval(said[name]["data"]["text/plain"]) for name in FACTS}
-        Path(os.environ["PORTABILITY_REPORT"]).write_text(json.dumps(found | facts))
+        facts = reply["content"]["user_expressions"]["facts"]["data"]["text/plain"]
+        item.user_properties += ast.literal_eval(facts).items()
 
 
 # As a study
@@ -240,41 +223,46 @@ def digest(notebook: Path) -> str:
 
 
 def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
-    """Run nbval on a notebook; a row of the results."""
+    """Run nbval on a notebook; return a row of the results."""
     name = re.sub(r"[^a-zA-Z0-9.]+", "_", f"{configuration.name}-{name_of(notebook)}")
-    log, report = BUILD / f"{name}.log", BUILD / f"{name}.json"
+    log, report = BUILD / f"{name}.log", BUILD / f"{name}.xml"
     report.unlink(missing_ok=True)
-    variables = os.environ | configuration.variables | {"PORTABILITY_REPORT": str(report)}
+    variables = os.environ | configuration.variables
     if configuration.threads:
         # threads that wait asleep leave the cores to those that compute
         variables |= {"OMP_WAIT_POLICY": "passive"}
         variables |= {"PORTABILITY_THREADS": str(configuration.threads)}
-    sha256 = digest(notebook)
+    row = {"configuration": configuration.name, "notebook": name_of(notebook),
+           "sha256": digest(notebook)}  # fmt: skip
     command = [python, "-m", "pytest", "-p", "studies.portability", "--color=no",
-               "--nbval-cell-timeout=3600", str(notebook)]  # fmt: skip
+               "--nbval-cell-timeout=3600", f"--junitxml={report}", str(notebook)]  # fmt: skip
     with log.open("w") as file:
         done = subprocess.run(command, cwd=PROJECT, env=variables, stdout=file, stderr=file)
-    row = json.loads(report.read_text()) if report.exists() else {"failed": ["none ran"]}
-    verdict = next((KINDS[kind] for kind in KINDS if row.get(kind)), "identical")
-    if (verdict == "differs") == (done.returncode == 0):
-        raise SystemExit(f"pytest and its report disagree: {log}")
-    row |= {kind: " ".join(map(str, row.get(kind, []))) for kind in KINDS}
-    return row | {"configuration": configuration.name, "notebook": name_of(notebook),
-                  "sha256": sha256, "verdict": verdict}  # fmt: skip
+    cells = {kind: [] for kind in KINDS}
+    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+        noted = {one.get("name"): one.get("value") for one in case.iter("property")}
+        if case.find("failure") is not None or case.find("error") is not None:
+            noted = noted | {"failed": "yes", "forgiven": ""}
+        for kind in KINDS:
+            cells[kind] += [noted.get("cell", "?")] * bool(noted.get(kind))
+        row |= {field: noted[field] for field in FIELDS if field in noted and field not in KINDS}
+    if done.returncode and not cells["failed"]:
+        cells["failed"] = ["none ran"]
+    row["verdict"] = next((KINDS[kind] for kind in KINDS if cells[kind]), "identical")
+    return row | {kind: " ".join(numbers) for kind, numbers in cells.items()}
 
 
-def results() -> dict[tuple[str, str], dict]:
-    """(configuration, notebook) -> the row about the notebook as it is now."""
-    if not RESULTS.exists():
-        return {}
-    current = {(name_of(path), digest(path)) for path in NOTEBOOKS}
-    rows = pd.read_csv(RESULTS, dtype=str, keep_default_na=False).to_dict("records")
-    return {(row["configuration"], row["notebook"]): row for row in rows
-            if (row["notebook"], row["sha256"]) in current}  # fmt: skip
+def results() -> pd.DataFrame:
+    """Return the rows about the notebooks as they are now."""
+    rows = pd.DataFrame(columns=FIELDS)
+    if RESULTS.exists():
+        rows = pd.read_csv(RESULTS, dtype=str, keep_default_na=False)
+    current = {name_of(path): digest(path) for path in NOTEBOOKS}
+    return rows[rows["sha256"] == rows["notebook"].map(current)]
 
 
 def table(every: list[Configuration]) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     rows, names = results(), [name_of(path) for path in NOTEBOOKS]
     info = Path("/proc/cpuinfo")
     model = re.search("model name.*: (.*)", info.read_text()) if info.exists() else None
@@ -283,19 +271,21 @@ def table(every: list[Configuration]) -> str:
         "# The same numbers elsewhere", "",
         f"`make portability`, {datetime.date.today()}, {platform.system()}, "
         f"{model[1] if model else platform.processor()}. The base has Python "
-        f"{platform.python_version()}, {', '.join(versions)}.", LEGEND,
+        f"{platform.python_version()}, {', '.join(versions)}.", "",
         f"| configuration | {' | '.join(map(short, names))} | loss |",
         "| --- " * (len(names) + 2) + "|",
     ]  # fmt: skip
     notes = []
     for name, *_, missing in every:
-        mine = {n: rows[name, n] for n in names if (name, n) in rows}
-        verdicts = [mine[n]["verdict"] if n in mine else "" for n in names]
-        loss = mine.get(WALKTHROUGH.stem, {}).get("loss_difference")
-        said = [*verdicts, f"{float(loss):.1g}" if loss else ""]
+        mine = rows[rows["configuration"] == name].set_index("notebook")
+        mine = mine.reindex(names, fill_value="")
+        loss = mine["loss_difference"][WALKTHROUGH.stem]
+        said = [*mine["verdict"], f"{float(loss):.1g}" if loss else ""]
         lines.append(f"| {name} | {missing or ' | '.join(said)} |")
-        notes += [f"- {name}, {n}: {KINDS[kind]}: In [{mine[n][kind].replace(' ', '], [')}]"
-                  for n in mine for kind in ("failed", "forgiven") if mine[n][kind]]  # fmt: skip
+        for kind in ("failed", "forgiven"):
+            for notebook, numbers in mine[kind][mine[kind] != ""].items():
+                told = f"{KINDS[kind]}: In [{numbers.replace(' ', '], [')}]"
+                notes.append(f"- {name}, {notebook}: {told}")
     digests = [f"`{digest(path)}`" for path in NOTEBOOKS]
     lines += [f"| *notebook's SHA-256* | {' | '.join(digests)} | |", "", *notes]
     return "\n".join(lines).rstrip() + "\n"
@@ -307,7 +297,8 @@ def main() -> None:
     every = list(configurations())
     for place, configuration in enumerate(every):
         name = configuration.name
-        work = [path for path in NOTEBOOKS if (name, name_of(path)) not in results()]
+        known = results().query("configuration == @name")["notebook"].tolist()
+        work = [path for path in NOTEBOOKS if name_of(path) not in known]
         if configuration.missing or not work:
             print(f"{name}: {configuration.missing or 'known'}", flush=True)
             continue

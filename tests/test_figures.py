@@ -1,4 +1,8 @@
-"""What the figures draw, read from their artists: each number, colour, name and limit."""
+"""What the figures draw, read from their artists: each number, colour, name and limit.
+
+Sizes, layout, fonts, widths, grid lines, colour maps and ticks at whole numbers are compared as
+pictures, in test_pictures.py.
+"""
 
 import io
 import math
@@ -9,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from mnist_nb import figures
@@ -31,12 +34,6 @@ LABELLED = {
     "bands": lambda **labels: figures.bands({"a": RUNS}, {}, **labels),
     "spreads": lambda **labels: figures.spreads({"a": ([1, 2], RUNS)}, **labels),
 }
-# and those that know their own
-CHARTS = LABELLED | {
-    "losses": lambda: figures.losses(HISTORY),
-    "batch losses": lambda: figures.batch_losses({"a": torch.ones(60)}),
-    "confusion": lambda: figures.confusion(torch.eye(3)),
-}
 
 
 def lines(figure) -> dict:
@@ -55,8 +52,6 @@ def names_of_axes(figure) -> tuple:
 
 
 def legend(figure) -> list[str]:
-    """The names in the legend, which stands without a frame."""
-    assert not figure.axes[0].get_legend().get_frame_on()
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
 
@@ -73,21 +68,6 @@ def test_a_chart_has_the_names_the_limits_and_the_scale_it_is_given(draw):
     assert names_of_axes(figure) == ("across", "up")
     assert ax.get_ylim() == (0.25, 40) and ax.get_yscale() == "log"
     assert draw().axes[0].get_yscale() == "linear"
-
-
-@pytest.mark.parametrize("kind", CHARTS)
-def test_a_chart_fits_the_page_and_has_two_spines_and_level_grid_lines(kind):
-    figure = CHARTS[kind]()
-    (ax,) = figure.axes
-    assert figure.get_size_inches().tolist() == ([6, 5.5] if kind == "confusion" else [7, 4])
-    assert isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
-    assert {side: spine.get_visible() for side, spine in ax.spines.items()} == {
-        "left": True, "bottom": True, "top": False, "right": False,
-    }  # fmt: skip
-    across, up = ax.get_ygridlines(), ax.get_xgridlines()
-    assert {line.get_visible() for line in across} == {kind != "confusion"}
-    assert {line.get_color() for line in across} == {"#dddddd"}
-    assert not any(line.get_visible() for line in up)
 
 
 def test_losses_are_drawn_with_the_published_ones_dotted_beside_them():
@@ -116,28 +96,18 @@ def test_without_published_losses_there_are_two_lines_from_zero_up():
     assert figure.axes[0].get_ylim()[0] == 0 < 1 < figure.axes[0].get_ylim()[1]
 
 
-@pytest.mark.parametrize(
-    "figure", [figures.losses(HISTORY), figures.bands({"a": RUNS}, {})], ids=["losses", "bands"]
-)
-def test_epochs_are_counted_in_whole_numbers(figure):
-    figure.draw_without_rendering()
-    ticks = figure.axes[0].get_xticks()
-    assert len(ticks) >= 2 and all(tick == round(tick) for tick in ticks)
-
-
 def test_images_are_drawn_in_order_upright_in_ink_with_their_titles():
     pictures = torch.rand(3, 28, 28)
     figure = figures.images(pictures, titles=["a", "b"], columns=2)
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
-    assert figure.axes[0].title.get_fontsize() == 11
     for ax, picture in zip(figure.axes, pictures, strict=False):
         (drawn,) = ax.images
         assert np.array_equal(drawn.get_array(), picture)
         assert drawn.get_extent() == [-0.5, 27.5, 27.5, -0.5]  # row 0 on top, column 0 left
-        assert drawn.get_cmap().name == "gray_r" and drawn.get_clim() == (0, 1)
+        assert drawn.get_clim() == (0, 1)
     assert not figure.axes[3].images
     for ax in figure.axes:
-        assert not ax.get_frame_on() and not len(ax.get_xticks()) and not len(ax.get_yticks())
+        assert not len(ax.get_xticks()) and not len(ax.get_yticks())
 
 
 @pytest.mark.parametrize(
@@ -150,7 +120,6 @@ def test_images_have_a_row_for_each_full_line_and_one_for_the_rest(n, columns, r
     assert len(figure.axes) == rows * (columns or 8)
     assert figure.axes[0].get_subplotspec().get_gridspec().get_geometry() == (rows, columns or 8)
     assert figure.get_size_inches().tolist() == [7, height]
-    assert isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
 
 
 def test_images_with_a_limit_are_red_above_zero_and_blue_below_with_a_scale_beside_them():
@@ -158,13 +127,9 @@ def test_images_with_a_limit_are_red_above_zero_and_blue_below_with_a_scale_besi
     *grid, scale = figure.axes
     for ax in grid:
         (drawn,) = ax.images
-        assert drawn.get_cmap().name == "RdBu_r" and drawn.get_clim() == (-0.5, 0.5)
-        assert ax.get_frame_on()
+        assert drawn.get_clim() == (-0.5, 0.5)
     assert [ax.get_ylabel() for ax in grid] == ["x", "", "y", ""]
-    assert grid[0].yaxis.label.get_fontsize() == 11
     assert scale.get_ylabel() == "weight" and scale.get_ylim() == (-0.5, 0.5)
-    figure.draw_without_rendering()  # the scale takes its room from all of them alike
-    assert len({round(ax.get_position().width, 6) for ax in grid}) == 1
 
 
 def test_curves_have_their_points_their_names_and_a_look_each():
@@ -177,30 +142,28 @@ def test_curves_have_their_points_their_names_and_a_look_each():
         "a": (BLUE, "-", "o"), "b": (RED, "--", "s"),
         "c": (GREEN, "-.", "^"), "d": (PURPLE, ":", "D"),
     }  # fmt: skip
-    assert {line.get_linewidth() for line in figure.axes[0].lines} == {2}
     assert legend(figure) == ["a", "b", "c", "d"]
 
 
-def test_no_curve_is_left_out_without_a_word():
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.curves({name: ([1], [1]) for name in "abcde"}),
+        lambda: figures.bands({name: RUNS for name in "abcd"}, {}),
+        lambda: figures.bands({}, {name: ([1], [1]) for name in "abcd"}),
+        lambda: figures.spreads({name: ([1, 2], RUNS) for name in "abcde"}),
+    ],
+)
+def test_no_line_is_left_out_without_a_word(draw):
     with pytest.raises(ValueError):
-        figures.curves({name: ([1], [1]) for name in "abcde"})
-    with pytest.raises(ValueError):
-        figures.bands({name: RUNS for name in "abcd"}, {})
-    with pytest.raises(ValueError):
-        figures.spreads({name: ([1, 2], RUNS) for name in "abcde"})
-    with pytest.raises(ValueError):
-        figures.bands({}, {name: ([1], [1]) for name in "abcd"})
+        draw()
 
 
-def test_one_curve_alone_needs_no_legend_and_two_do():
-    pair = {"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 3])}
-    assert legend(figures.curves(pair)) == ["a", "b"]
-    assert figures.curves({"a": pair["a"]}).axes[0].get_legend() is None
-
-
-def test_up_to_twelve_points_are_marked():
+def test_up_to_twelve_points_are_marked_and_one_curve_alone_needs_no_legend():
     figure = figures.curves({"few": (range(12), range(12)), "many": (range(13), range(13))})
+    assert legend(figure) == ["few", "many"]
     assert [line.get_marker() for line in figure.axes[0].lines] == ["o", ""]
+    assert figures.curves({"a": ([1, 2], [3, 4])}).axes[0].get_legend() is None
 
 
 def test_a_histogram_counts_in_equal_ranges_from_0_to_1():
@@ -209,9 +172,6 @@ def test_a_histogram_counts_in_equal_ranges_from_0_to_1():
     assert [patch.get_height() for patch in patches] == [2, 0, 0, 1, 0, 0, 0, 0, 0, 1]
     assert [round(patch.get_x(), 9) for patch in patches] == [i / 10 for i in range(10)]
     assert {round(patch.get_width(), 9) for patch in patches} == {0.1}
-    assert {patch.get_facecolor() for patch in patches} == {to_rgba(BLUE)}
-    assert {patch.get_edgecolor() for patch in patches} == {to_rgba("white")}
-    assert {patch.get_zorder() for patch in patches} == {2}  # in front of the grid lines
     assert len(figures.histogram([0.5]).axes[0].patches) == 20
 
 
@@ -228,8 +188,6 @@ def test_batch_losses_are_means_of_a_window_placed_at_its_middle():
         "one batch": (SKY, "None", "."),
         "guessing: ln 10": (GREY, ":", "None"),
     }
-    mean, dots, _ = figure.axes[0].lines
-    assert dots.get_markersize() == 3 and 0 < dots.get_zorder() < mean.get_zorder()
     assert legend(figure) == ["run, mean of 4", "one batch", "guessing: ln 10"]
     assert names_of_axes(figure) == ("batch", "cross-entropy loss (nats)")
     assert figure.axes[0].get_ylim()[0] == 0 < 11 < figure.axes[0].get_ylim()[1]
@@ -256,24 +214,17 @@ def test_bars_stand_side_by_side_at_their_numbers(labels, width):
         assert middles == pytest.approx((left + place * width, 1 + left + place * width))
         assert bars[0].get_width() == pytest.approx(width) and bars[0].get_y() == 0
         assert bars[0].get_facecolor() == to_rgba((BLUE, ORANGE, GREEN)[place])
-        assert bars[0].get_zorder() == 2  # in front of the grid lines
     assert ax.get_xticks().tolist() == [0, 1]
-    assert legend(figure) == list(labels) and ax.get_legend()._ncols == len(labels)
-    assert ax.get_legend()._loc == 9  # upper center, where the margin leaves room
-    assert ax.margins()[1] == 0.15
+    assert legend(figure) == list(labels)
 
 
 def test_intervals_reach_from_low_to_high():
     figure = figures.intervals(*SHARES, line=0.0)
     (ax,) = figure.axes
-    (points, caps, (bars,)), line = ax.containers[0], ax.lines[-1]
+    (points, _, (bars,)), line = ax.containers[0], ax.lines[-1]
     assert points.get_xydata().tolist() == [[0, 0.5], [1, 0.6]]
     assert np.allclose(bars.get_segments(), [[[0, 0.4], [0, 0.7]], [[1, 0.55], [1, 0.65]]])
-    assert (points.get_color(), points.get_linestyle(), points.get_marker()) == (BLUE, "None", "o")
-    assert bars.get_color().tolist() == [list(to_rgba(BLUE))] and bars.get_linewidth() == 2
-    assert [cap.get_markersize() for cap in caps] == [10, 10]
     assert line.get_ydata() == [0, 0]
-    assert (line.get_color(), line.get_linestyle()) == (GREY, ":")
     assert ax.get_xticks().tolist() == [0, 1]
     assert len(figures.intervals(*SHARES).axes[0].lines) == len(ax.lines) - 1
 
@@ -288,15 +239,25 @@ def test_the_confusion_matrix_is_drawn_with_the_truth_in_rows_in_percent():
         (0, 1): ("1", "black"), (1, 1): ("59", "white"), (2, 1): ("40", "white"),
         (1, 2): ("60", "white"), (2, 2): ("40", "black"),
     }  # fmt: skip
-    assert {(t.get_ha(), t.get_va(), t.get_fontsize()) for t in ax.texts} == {
-        ("center", "center", 11)
-    }
     assert names_of_axes(figure) == ("answer given", "right answer")
     (drawn,) = ax.images
     assert np.allclose(drawn.get_array(), shares.sqrt())
-    assert drawn.get_cmap().name == "Blues" and drawn.get_clim() == (0, 1)
+    assert drawn.get_clim() == (0, 1)
     assert drawn.get_extent() == [-0.5, 2.5, 2.5, -0.5]  # row 0 on top, column 0 left
     assert ax.get_xticks().tolist() == ax.get_yticks().tolist() == [0, 1, 2]
+
+
+def check_bands(figure, deviations: int, x: list) -> None:
+    """The bands of RUNS, RUNS + 10 and so on, whose standard deviations are sqrt(14 / 2) and 0."""
+    colours = (BLUE, RED, GREEN)
+    for place, band in enumerate(figure.axes[0].collections):
+        edges = {tuple(np.round(v, 6)) for v in band.get_paths()[0].vertices.tolist()}
+        low, high = (
+            round(10 * place + 3 + sign * deviations * math.sqrt(7), 6) for sign in (-1, 1)
+        )
+        assert edges == {(x[0], low), (x[0], high), (x[1], 10 * place + 2)}
+        assert band.get_facecolor().tolist() == [list(to_rgba(colours[place], 0.25))]
+    assert len(figure.axes[0].collections) == sum(name in "abc" for name in lines(figure))
 
 
 def test_bands_are_mean_and_two_standard_deviations_with_points_on_them():
@@ -310,16 +271,7 @@ def test_bands_are_mean_and_two_standard_deviations_with_points_on_them():
         "a": (BLUE, "-", "None"), "b": (RED, "-", "None"), "c": (GREEN, "-", "None"),
         "x": (BLUE, "None", "o"), "y": (RED, "None", "s"), "z": (GREEN, "None", "D"),
     }  # fmt: skip
-    for offset, colour, band in zip(
-        (0, 10, 20), (BLUE, RED, GREEN), figure.axes[0].collections, strict=True
-    ):
-        edges = {tuple(np.round(v, 6)) for v in band.get_paths()[0].vertices.tolist()}
-        low, high = (round(offset + 3 + sign * 2 * math.sqrt(7), 6) for sign in (-1, 1))
-        assert edges == {(1, low), (1, high), (2, offset + 2)}  # 3 ± 2 * sqrt(14 / 2), 2 ± 0
-        assert band.get_facecolor().tolist() == [list(to_rgba(colour, 0.25))]
-        assert band.get_linewidth() == 0
-    for line in figure.axes[0].lines[3:]:
-        assert line.get_markeredgecolor() == "black" and line.get_markersize() == 8
+    check_bands(figure, 2, [1, 2])
     assert legend(figure) == ["a", "b", "c", "x", "y", "z"]
 
 
@@ -345,8 +297,4 @@ def test_spreads_are_means_with_bands_of_one_standard_deviation():
     assert lines(figure) == {"a": [[1, 3], [10, 2]], "b": [[1, 13], [10, 12]]}
     assert looks(figure) == {"a": (BLUE, "-", "o"), "b": (RED, "--", "s")}
     assert figure.axes[0].get_xscale() == "log" and legend(figure) == ["a", "b"]
-    for offset, colour, band in zip((0, 10), (BLUE, RED), figure.axes[0].collections, strict=True):
-        edges = {tuple(np.round(v, 6)) for v in band.get_paths()[0].vertices.tolist()}
-        low, high = (round(offset + 3 + sign * math.sqrt(7), 6) for sign in (-1, 1))
-        assert edges == {(1, low), (1, high), (10, offset + 2)}  # 3 ± sqrt(14 / 2), 2 ± 0
-        assert band.get_facecolor().tolist() == [list(to_rgba(colour, 0.25))]
+    check_bands(figure, 1, [1, 10])
