@@ -1,9 +1,9 @@
-"""The same numbers elsewhere: the verification under other conditions, `make portability`.
+"""Verify the notebooks under different conditions: `make portability`.
 
-Runs nbval on every notebook as other processors, thread counts, Pythons and torches would have
-it, and writes build/portability.md, configuration x notebook. Each result is kept in
-build/portability/results.csv, and not computed again while its notebook stays as it is. Hours.
-As a plugin of pytest (-p), this file notes what is not the same before nbval forgives it.
+Runs nbval on each notebook with different instruction sets, thread counts, and versions of Python
+and torch, and writes the table build/portability.md. Results are kept in
+build/portability/results.csv until the notebook changes. Takes hours. pytest also loads this file
+as a plugin (-p), which records the differences that the tolerances accept.
 """
 
 import ast
@@ -40,13 +40,13 @@ RESULTS = BUILD / "results.csv"
 TABLE = PROJECT / "build" / "portability.md"
 FOLDER = PROJECT / "notebooks"
 NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("exercises/*.ipynb"))]
-# The notebooks ask for one thread; this comes first in the kernel, and wins.
+# The notebooks set one thread; this runs first, and makes that call have no effect.
 STARTUP = "import torch\ntorch.set_num_threads({})\ntorch.set_num_threads = lambda _: None\n"
 MODULES = "torch", "torchvision", "numpy"
 FACTS = {"python": "platform.python_version()", "threads": "torch.get_num_threads()",
          "capability": "torch.backends.cpu.get_cpu_capability()",
          **{name: f"str({name}.__version__)" for name in MODULES}}  # fmt: skip
-# What a row of results tells about cells, named by execution count, and the verdict for it.
+# Columns of a row that list cells by execution count -> the verdict if any are listed.
 KINDS = {"failed": "differs", "forgiven": "within tolerance", "pictures": "other pictures"}
 FIELDS = ["configuration", "notebook", "sha256", "verdict", *KINDS, "loss_difference",
           "python", *MODULES, "capability", "threads"]  # fmt: skip
@@ -64,7 +64,7 @@ found = {kind: [] for kind in KINDS} | {"loss_difference": ""}
 
 
 def contents(outputs: list, pictures: bool) -> list:
-    """What has to be the same to the byte: the pictures, or all but the pictures."""
+    """Return the pictures of `outputs`, or else everything but the pictures, to compare."""
     words = ("output_type", "name", "text", "metadata")
     return [
         {
@@ -78,15 +78,15 @@ def contents(outputs: list, pictures: bool) -> list:
 
 
 def loss_difference(new: list[dict], stored: list[dict]) -> float:
-    """The largest difference of a loss between two histories of the same length."""
+    """Return the largest difference of a loss between two histories of the same length."""
     pairs = zip(new, stored, strict=True)
     return max(abs(a[k] - b[k]) for a, b in pairs for k in ("train_loss", "val_loss"))
 
 
-@pytest.hookimpl(trylast=True)  # outside of the tolerance, which replaces what it forgives
+@pytest.hookimpl(trylast=True)  # so that ours wraps the tolerant comparison
 def pytest_itemcollected(item) -> None:
-    """Note what is not the same in a cell, before anything is forgiven."""
-    tolerant = item.compare_outputs
+    """Record the differences in a cell's outputs before tolerances are applied."""
+    tolerant_compare = item.compare_outputs
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
         for kind in ("forgiven", "pictures"):
@@ -95,13 +95,13 @@ def pytest_itemcollected(item) -> None:
         histories = [o.data[MIME]["history"] for o in [*new, *stored] if MIME in o.get("data", {})]
         if histories:
             found["loss_difference"] = loss_difference(*histories)
-        return tolerant(new, stored, skip_compare)
+        return tolerant_compare(new, stored, skip_compare)
 
     item.compare_outputs = compare_outputs
 
 
 def pytest_runtest_makereport(item, call) -> None:
-    """Note a cell that fails."""
+    """Record a cell that fails."""
     if call.excinfo:
         number = item.cell.execution_count
         found["failed"].append(number)
@@ -110,7 +110,7 @@ def pytest_runtest_makereport(item, call) -> None:
 
 @pytest.hookimpl(wrapper=True)  # once the kernel has started
 def pytest_runtest_setup(item) -> Iterator[None]:
-    """Before the first cell, give the kernel its number of threads."""
+    """Set the kernel's number of threads before the first cell."""
     yield
     threads, kernel = os.environ.get("PORTABILITY_THREADS"), item.parent.kernel
     if threads and kernel is not None and item.cell_num == 0:
@@ -119,7 +119,7 @@ def pytest_runtest_setup(item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before the kernel is stopped
 def pytest_runtest_teardown(item, nextitem) -> None:
-    """After the last cell ask the kernel what it runs on, and write the report."""
+    """After the last cell, ask the kernel for its versions, and write the report."""
     if nextitem is None:
         reply = item.parent.kernel.kc.execute_interactive(
             f"import platform, {', '.join(MODULES)}", user_expressions=FACTS
@@ -131,18 +131,18 @@ def pytest_runtest_teardown(item, nextitem) -> None:
 
 # As a study
 class Configuration(NamedTuple):
-    """Where the verification runs: as `make nbval` has it, unless something else is said."""
+    """How the verification runs; the defaults are those of `make nbval`."""
 
     name: str
     variables: dict[str, str] = {}  # noqa: RUF012
-    threads: int = 0  # 0: as the notebooks have it
-    python: str = ""  # the interpreter for an environment of its own
-    packages: tuple[str, ...] = ()  # other versions than those of environment.yml
-    missing: str = ""  # why it cannot be had here
+    threads: int = 0  # 0: as the notebooks set it
+    python: str = ""  # interpreter for a separate environment
+    packages: tuple[str, ...] = ()  # versions that differ from environment.yml
+    missing: str = ""  # why it is not available here
 
 
 def interpreters() -> list[tuple[list[int], str]]:
-    """(version, path) of the Pythons on this machine that are new enough and make environments."""
+    """Return (version, path) of this machine's Pythons from 3.11 that have ensurepip."""
     folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
     folders += (Path.home() / ".pyenv" / "versions").glob("*/bin")
     versions = []
@@ -154,7 +154,7 @@ def interpreters() -> list[tuple[list[int], str]]:
 
 
 def admitted(name: str) -> list[str]:
-    """The versions of a package that the index has and pyproject.toml admits, in order."""
+    """Return the versions of a package on the index that pyproject.toml admits, in order."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     loose = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}[name]
     command = [sys.executable, "-m", "pip", "index", "versions", name]
@@ -164,7 +164,7 @@ def admitted(name: str) -> list[str]:
 
 
 def configurations() -> Iterator[Configuration]:
-    """All configurations, in order of cost."""
+    """Yield all configurations, cheapest first."""
     import torch
 
     yield Configuration("base")
@@ -191,7 +191,7 @@ def configurations() -> Iterator[Configuration]:
 
 
 def cuda() -> str:
-    """What becomes of the walkthrough's losses on a CUDA device, in words."""
+    """Describe how the walkthrough's losses on a CUDA device differ from those on the CPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -211,7 +211,7 @@ def cuda() -> str:
 
 
 def environment(configuration: Configuration) -> str:
-    """The Python that a configuration asks for, its environment made."""
+    """Return the Python of a configuration, after creating its environment."""
     if not configuration.python:
         return sys.executable
     python = str(PROJECT / VENV / "bin" / "python")
@@ -225,28 +225,28 @@ def environment(configuration: Configuration) -> str:
 
 
 def name_of(notebook: Path) -> str:
-    """`05_training_loop` or `exercises/05_training_loop`."""
+    """Return a name like `05_training_loop` or `exercises/05_training_loop`."""
     return notebook.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def short(name: str) -> str:
-    """The head of a notebook's column: `05`, or `ex. 05`."""
+    """Return the heading of a notebook's column: `05`, or `ex. 05`."""
     return "ex. " * name.startswith("exercises/") + name.rpartition("/")[2][:2]
 
 
 def digest(notebook: Path) -> str:
-    """The first digits of the SHA-256 of a notebook's file."""
+    """Return the first eight digits of the SHA-256 of a notebook's file."""
     return hashlib.sha256(notebook.read_bytes()).hexdigest()[:8]
 
 
 def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
-    """Run nbval on a notebook; a row of the results."""
+    """Run nbval on a notebook; return a row of the results."""
     name = re.sub(r"[^a-zA-Z0-9.]+", "_", f"{configuration.name}-{name_of(notebook)}")
     log, report = BUILD / f"{name}.log", BUILD / f"{name}.json"
     report.unlink(missing_ok=True)
     variables = os.environ | configuration.variables | {"PORTABILITY_REPORT": str(report)}
     if configuration.threads:
-        # threads that wait asleep leave the cores to those that compute
+        # waiting threads sleep, so that they do not slow down the computing ones
         variables |= {"OMP_WAIT_POLICY": "passive"}
         variables |= {"PORTABILITY_THREADS": str(configuration.threads)}
     sha256 = digest(notebook)
@@ -257,14 +257,14 @@ def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
     row = json.loads(report.read_text()) if report.exists() else {"failed": ["none ran"]}
     verdict = next((KINDS[kind] for kind in KINDS if row.get(kind)), "identical")
     if (verdict == "differs") == (done.returncode == 0):
-        raise SystemExit(f"pytest and its report disagree: {log}")
+        raise SystemExit(f"pytest's exit code and its report disagree; see {log}")
     row |= {kind: " ".join(map(str, row.get(kind, []))) for kind in KINDS}
     return row | {"configuration": configuration.name, "notebook": name_of(notebook),
                   "sha256": sha256, "verdict": verdict}  # fmt: skip
 
 
 def results() -> dict[tuple[str, str], dict]:
-    """(configuration, notebook) -> the row about the notebook as it is now."""
+    """Return (configuration, notebook) -> row, for the current version of each notebook."""
     if not RESULTS.exists():
         return {}
     current = {(name_of(path), digest(path)) for path in NOTEBOOKS}
@@ -274,7 +274,7 @@ def results() -> dict[tuple[str, str], dict]:
 
 
 def table(every: list[Configuration]) -> str:
-    """The results as Markdown."""
+    """Return the results as a Markdown page."""
     rows, names = results(), [name_of(path) for path in NOTEBOOKS]
     info = Path("/proc/cpuinfo")
     model = re.search("model name.*: (.*)", info.read_text()) if info.exists() else None
@@ -302,19 +302,19 @@ def table(every: list[Configuration]) -> str:
 
 
 def main() -> None:
-    """Verify what has not been verified yet, and write the table."""
+    """Run the verifications without a stored result, and write the table."""
     BUILD.mkdir(parents=True, exist_ok=True)
     every = list(configurations())
     for place, configuration in enumerate(every):
         name = configuration.name
         work = [path for path in NOTEBOOKS if (name, name_of(path)) not in results()]
         if configuration.missing or not work:
-            print(f"{name}: {configuration.missing or 'known'}", flush=True)
+            print(f"{name}: {configuration.missing or 'done before'}", flush=True)
             continue
         try:
             python = environment(configuration)
         except subprocess.CalledProcessError:
-            every[place] = configuration._replace(missing="no environment could be made")
+            every[place] = configuration._replace(missing="creating the environment failed")
             continue
         with ThreadPoolExecutor(1 if configuration.threads > 1 else 2) as pool:
             futures = [pool.submit(verify, configuration, python, path) for path in work]
