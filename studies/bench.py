@@ -1,7 +1,7 @@
-"""What things cost, side by side in one run: `make bench`.
+"""Measure how long training, notebooks and sweeps take: `make bench`.
 
-Times are measured here and never asserted. Machines differ and are shared, so
-the ratios are what to quote. Writes build/bench.json and build/bench_*.png.
+No test asserts these times. As machines differ and are shared, quote the ratios, not the seconds.
+Writes build/bench.json and build/bench_*.png.
 """
 
 import importlib.util
@@ -36,7 +36,7 @@ CORES = cores()
 
 
 def seconds(work: Callable[[], object], times: int = 2) -> float:
-    """The shorter of `times` runs of `work`: the other one met more of its neighbours."""
+    """Return the seconds of the fastest of `times` calls; slower ones were disturbed."""
     best = float("inf")
     for _ in range(times):
         started = time.perf_counter()
@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object], times: int = 2) -> float:
 
 
 def epoch_of(dataset, count: int = IMAGES, epochs: int = 1, collate=None) -> Callable[[], None]:
-    """`epochs` of the five steps over `count` images, as the walkthrough has them."""
+    """Return a function that trains `epochs` as the walkthrough does, on `count` images."""
 
     def work() -> None:
         torch.manual_seed(0)
@@ -60,7 +60,7 @@ def epoch_of(dataset, count: int = IMAGES, epochs: int = 1, collate=None) -> Cal
 
 
 def scikit_learn(images: Preloaded) -> Callable[[], None]:
-    """The same network and the same plain SGD, in scikit-learn."""
+    """Return a function that trains an epoch of the same network and SGD in scikit-learn."""
     from sklearn.neural_network import MLPClassifier
 
     x, y = images.x.flatten(1)[:IMAGES].numpy(), images.y[:IMAGES].numpy()
@@ -77,7 +77,7 @@ def scikit_learn(images: Preloaded) -> Callable[[], None]:
 
 
 def lightning(literal) -> Callable[[], None]:
-    """Lightning's Trainer on the literal path."""
+    """Return a function that trains an epoch with Lightning's Trainer, without preloading."""
     import logging
 
     import pytorch_lightning
@@ -108,7 +108,7 @@ def lightning(literal) -> Callable[[], None]:
 
 
 def ensemble(images: Preloaded, models: int, count: int = IMAGES, epochs: int = 1):
-    """`epochs` of `models` models side by side, over `count` images; next to no validation."""
+    """Return a function that trains `models` models together on `count` images."""
     members = [Member(seed) for seed in range(models)]
 
     def work() -> None:
@@ -118,7 +118,7 @@ def ensemble(images: Preloaded, models: int, count: int = IMAGES, epochs: int = 
 
 
 def arithmetic() -> float:
-    """Seconds that an epoch's floating-point operations take at a large matrix product's speed."""
+    """Return the seconds of an epoch's operations at the speed of a large matrix product."""
     n = 2048
     a = torch.randn(n, n)
     a @ a
@@ -129,7 +129,7 @@ def arithmetic() -> float:
 
 
 def walkthrough() -> dict[str, float]:
-    """The whole notebook, five epochs, with preload and on the literal path."""
+    """Time the walkthrough, five epochs, with and without `preload`, and almost without images."""
     times, losses = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, preload in (("preload", "True"), ("literal path", "False")):
@@ -141,12 +141,12 @@ def walkthrough() -> dict[str, float]:
         run(WALKTHROUGH, {"epochs": "1", "train_size": "32", "val_size": "1"}, Path(folder), True)
         times["walkthrough, 32 images: kernel, imports, data"] = time.perf_counter() - started
     if losses["True"] != losses["False"]:
-        raise SystemExit("preload changed the losses: that must not be")
+        raise SystemExit("preload changed the losses, but it must not")
     return times
 
 
 def sweeps() -> dict[str, float]:
-    """24 runs at once: what one takes with next to nothing to train, how busy the cores are."""
+    """Time sweeps of 24 runs, with 32 images and with an epoch; also measure the CPU load."""
     found = {}
     for name, more in (("32 images", {"train_size": "32", "val_size": "1"}), ("an epoch", {})):
         plan = {"grid": {"seed": "0:24"}, "parameters": {"epochs": "1"} | more}
@@ -163,7 +163,7 @@ def sweeps() -> dict[str, float]:
 
 
 def growth(images: Preloaded) -> None:
-    """How time grows with models, epochs and images: a figure each."""
+    """Plot the time against the number of models, epochs and images: a figure each."""
     models, epochs, counts = (1, 8, 16, 32, 64), (1, 2, 3, 4), (6_875, 13_750, 27_500, 55_000)
     collate = whole_batch
     series = {
@@ -181,7 +181,7 @@ def growth(images: Preloaded) -> None:
 
 
 def main() -> None:
-    """Measure, print a table of times and ratios, write it as JSON and as figures."""
+    """Measure all, print a table of times and ratios, and write it as JSON and figures."""
     BUILD.mkdir(exist_ok=True)
     print(
         f"{platform.processor() or platform.machine()}, {CORES} cores; a minute or two", flush=True

@@ -1,8 +1,8 @@
-"""The runs that chapter 08 compares: `make experiments`, which goes on where it was stopped.
+"""Execute the runs that chapter 08 compares: `make experiments`.
 
-Carries out each sweep described in studies/experiments/, into build/experiments/, and writes
+Runs each sweep of studies/experiments/ into build/experiments/, and writes
 studies/experiments.csv: a row per run, with its parameters and the numbers of its last epoch.
-Half an hour on two cores.
+Takes half an hour on two cores; an interrupted study resumes with the same command.
 """
 
 import sys
@@ -26,19 +26,21 @@ VERSIONS = ("torch", "torchvision", "numpy")
 
 
 def experiment(path: Path) -> tuple[list[dict], pd.DataFrame]:
-    """Records and rows of the sweep that the file at `path` describes, all its runs finished."""
+    """Finish the sweep that the file at `path` describes; return its records and table rows."""
     sweep = prepare(WALKTHROUGH, read_plan(path), str(BUILD / path.stem))
     print(f"{path.stem}: {len(sweep.runs)} runs, {len(sweep.left)} to do", flush=True)
     ends = carry_out(sweep) if sweep.left else ()
     if wrong := [name for name, outcome in ends if outcome.state != "finished"]:
-        raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; make experiments again")
+        raise SystemExit(
+            f"{len(wrong)} runs failed: {', '.join(wrong)}; run make experiments again"
+        )
     records = [read_record(Path(place.path)) for place in sweep.places.values()]
     rows = table(records)[[*VARIED, *NUMBERS]]
     return records, rows.assign(experiment=path.stem)[["experiment", *VARIED, *NUMBERS]]
 
 
 def main() -> None:
-    """Do what is left to do, then write the table."""
+    """Execute the runs that are left, then write the table."""
     try:
         parts = [experiment(path) for path in sorted(PLANS.glob("*.yaml"))]
     except (Problem, KeyboardInterrupt) as stop:

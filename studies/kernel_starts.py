@@ -1,7 +1,7 @@
-"""How kernels start where many start at once: `make kernel-starts`.
+"""Measure kernel starts on a busy machine: `make kernel-starts`.
 
-Forked ones over sockets, and Jupyter's own over ports: how many die, and how long it is from the
-request until torch is imported. Eight at once, with a busy loop per core beside them.
+Compares forked kernels (sockets) with Jupyter's own (ports): how many die, and how many seconds
+pass until torch is imported. Eight start at a time, while every core runs a busy loop.
 """
 
 import statistics
@@ -18,7 +18,7 @@ from mnist_nb.tools import kernels
 from mnist_nb.tools.runs.cluster import cores
 
 AT_ONCE = 8
-SECONDS = 60  # that a kernel may take for its first answer
+TIMEOUT = 60  # seconds until a kernel's first answer
 
 
 def start(code: str) -> float | None:
@@ -29,8 +29,8 @@ def start(code: str) -> float | None:
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=SECONDS)
-        reply = client.execute_interactive(code, timeout=SECONDS, output_hook=lambda _: None)
+        client.wait_for_ready(timeout=TIMEOUT)
+        reply = client.execute_interactive(code, timeout=TIMEOUT, output_hook=lambda _: None)
         return time.perf_counter() - began if reply["content"]["status"] == "ok" else None
     except (RuntimeError, TimeoutError):
         return None
@@ -40,7 +40,7 @@ def start(code: str) -> float | None:
 
 
 def measure(name: str, provisioner: str, number: int, code: str) -> None:
-    """Start `number` kernels and print how they fared."""
+    """Start `number` kernels; print how many died, and the seconds of the others."""
     KernelProvisionerFactory.instance().default_provisioner_name = provisioner
     with ThreadPoolExecutor(AT_ONCE) as pool:
         starts = pool.map(start, [code] * number)
@@ -52,7 +52,7 @@ def measure(name: str, provisioner: str, number: int, code: str) -> None:
 
 
 def main() -> None:
-    """Measure with a busy loop per core beside."""
+    """Measure all three kinds of starts, while every core runs a busy loop."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores())]
     try:
         kernels.use()

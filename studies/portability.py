@@ -1,10 +1,10 @@
-"""The same numbers elsewhere: the verification under other conditions, `make portability`.
+"""Verify the notebooks under different conditions: `make portability`.
 
-Runs nbval on every notebook as other processors, thread counts, Pythons and torches would have
-it, and writes build/portability.md, configuration x notebook. Each result is kept in
-build/portability/results.csv, and not computed again while its notebook stays as it is. Hours.
-As a plugin of pytest (-p), this file notes what is not the same before nbval forgives it, as
-properties of the tests in pytest's JUnit report.
+Runs nbval on each notebook with different instruction sets, thread counts, and versions of Python
+and torch, and writes the table build/portability.md. Results are kept in
+build/portability/results.csv until the notebook changes. Takes hours. pytest also loads this file
+as a plugin (-p), which records the differences that the tolerances accept, as properties of the
+tests in pytest's JUnit report.
 """
 
 import ast
@@ -41,13 +41,13 @@ RESULTS = BUILD / "results.csv"
 TABLE = PROJECT / "build" / "portability.md"
 FOLDER = PROJECT / "notebooks"
 NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("exercises/*.ipynb"))]
-# The notebooks ask for one thread; this comes first in the kernel, and wins.
+# The notebooks set one thread; this runs first, and makes that call have no effect.
 STARTUP = "import torch\ntorch.set_num_threads({})\ntorch.set_num_threads = lambda _: None\n"
 MODULES = "torch", "torchvision", "numpy"
 FACTS = """{"python": platform.python_version(), "threads": torch.get_num_threads(),
 "capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
 "torchvision": torchvision.__version__, "numpy": numpy.__version__}"""
-# What a row of results tells about cells, named by execution count, and the verdict for it.
+# Columns of a row that list cells by execution count -> the verdict if any are listed.
 KINDS = {"failed": "differs", "forgiven": "within tolerance", "pictures": "other pictures"}
 FIELDS = ["configuration", "notebook", "sha256", "verdict", *KINDS, "loss_difference",
           "python", *MODULES, "capability", "threads"]  # fmt: skip
@@ -55,7 +55,7 @@ FIELDS = ["configuration", "notebook", "sha256", "verdict", *KINDS, "loss_differ
 
 # As a plugin
 def contents(outputs: list, pictures: bool) -> list:
-    """Return what has to be the same to the byte: the pictures, or all but the pictures."""
+    """Return the pictures of `outputs`, or else everything but the pictures, to compare."""
     words = () if pictures else ("output_type", "name", "text", "metadata")
     return [
         {word: output.get(word) for word in words}
@@ -74,9 +74,9 @@ def loss_difference(new: list[dict], stored: list[dict]) -> float:
     return max(abs(a[k] - b[k]) for a, b in pairs for k in ("train_loss", "val_loss"))
 
 
-@pytest.hookimpl(trylast=True)  # outside of the tolerance, which replaces what it forgives
+@pytest.hookimpl(trylast=True)  # so that ours wraps the tolerant comparison
 def pytest_itemcollected(item) -> None:
-    """Note what is not the same in a cell, before anything is forgiven."""
+    """Record the differences in a cell's outputs before tolerances are applied."""
     tolerant, note = item.compare_outputs, item.user_properties.append
     note(("cell", item.cell.execution_count))
 
@@ -94,7 +94,7 @@ def pytest_itemcollected(item) -> None:
 
 @pytest.hookimpl(wrapper=True)  # once the kernel has started
 def pytest_runtest_setup(item) -> Iterator[None]:
-    """Before the first cell, give the kernel its number of threads."""
+    """Set the kernel's number of threads before the first cell."""
     yield
     threads, kernel = os.environ.get("PORTABILITY_THREADS"), item.parent.kernel
     if threads and kernel is not None and item.cell_num == 0:
@@ -103,7 +103,7 @@ def pytest_runtest_setup(item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before the kernel is stopped
 def pytest_runtest_teardown(item, nextitem) -> None:
-    """After the last cell, ask the kernel what it runs on."""
+    """After the last cell, ask the kernel for its versions."""
     if nextitem is None:
         reply = item.parent.kernel.kc.execute_interactive(
             f"import platform, {', '.join(MODULES)}", user_expressions={"facts": FACTS}
@@ -114,18 +114,18 @@ def pytest_runtest_teardown(item, nextitem) -> None:
 
 # As a study
 class Configuration(NamedTuple):
-    """Where the verification runs: as `make nbval` has it, unless something else is said."""
+    """How the verification runs; the defaults are those of `make nbval`."""
 
     name: str
     variables: dict[str, str] = {}  # noqa: RUF012
-    threads: int = 0  # 0: as the notebooks have it
-    python: str = ""  # the interpreter for an environment of its own
-    packages: tuple[str, ...] = ()  # other versions than those of environment.yml
-    missing: str = ""  # why it cannot be had here
+    threads: int = 0  # 0: as the notebooks set it
+    python: str = ""  # interpreter for a separate environment
+    packages: tuple[str, ...] = ()  # versions that differ from environment.yml
+    missing: str = ""  # why it is not available here
 
 
 def interpreters() -> list[tuple[list[int], str]]:
-    """(version, path) of the Pythons on this machine that are new enough and make environments."""
+    """Return (version, path) of this machine's Pythons from 3.11 that have ensurepip."""
     folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
     folders += (Path.home() / ".pyenv" / "versions").glob("*/bin")
     versions = []
@@ -137,7 +137,7 @@ def interpreters() -> list[tuple[list[int], str]]:
 
 
 def admitted(name: str) -> list[str]:
-    """The versions of a package that the index has and pyproject.toml admits, in order."""
+    """Return the versions of a package on the index that pyproject.toml admits, in order."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     loose = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}[name]
     command = [sys.executable, "-m", "pip", "index", "versions", name]
@@ -147,7 +147,7 @@ def admitted(name: str) -> list[str]:
 
 
 def configurations() -> Iterator[Configuration]:
-    """All configurations, in order of cost."""
+    """Yield all configurations, cheapest first."""
     import torch
 
     yield Configuration("base")
@@ -174,7 +174,7 @@ def configurations() -> Iterator[Configuration]:
 
 
 def cuda() -> str:
-    """What becomes of the walkthrough's losses on a CUDA device, in words."""
+    """Describe how the walkthrough's losses on a CUDA device differ from those on the CPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -194,7 +194,7 @@ def cuda() -> str:
 
 
 def environment(configuration: Configuration) -> str:
-    """The Python that a configuration asks for, its environment made."""
+    """Return the Python of a configuration, after creating its environment."""
     if not configuration.python:
         return sys.executable
     python = str(PROJECT / VENV / "bin" / "python")
@@ -208,17 +208,17 @@ def environment(configuration: Configuration) -> str:
 
 
 def name_of(notebook: Path) -> str:
-    """`05_training_loop` or `exercises/05_training_loop`."""
+    """Return a name like `05_training_loop` or `exercises/05_training_loop`."""
     return notebook.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def short(name: str) -> str:
-    """The head of a notebook's column: `05`, or `ex. 05`."""
+    """Return the heading of a notebook's column: `05`, or `ex. 05`."""
     return "ex. " * name.startswith("exercises/") + name.rpartition("/")[2][:2]
 
 
 def digest(notebook: Path) -> str:
-    """The first digits of the SHA-256 of a notebook's file."""
+    """Return the first eight digits of the SHA-256 of a notebook's file."""
     return hashlib.sha256(notebook.read_bytes()).hexdigest()[:8]
 
 
@@ -229,7 +229,7 @@ def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
     report.unlink(missing_ok=True)
     variables = os.environ | configuration.variables
     if configuration.threads:
-        # threads that wait asleep leave the cores to those that compute
+        # waiting threads sleep, so that they do not slow down the computing ones
         variables |= {"OMP_WAIT_POLICY": "passive"}
         variables |= {"PORTABILITY_THREADS": str(configuration.threads)}
     row = {"configuration": configuration.name, "notebook": name_of(notebook),
@@ -292,7 +292,7 @@ def table(every: list[Configuration]) -> str:
 
 
 def main() -> None:
-    """Verify what has not been verified yet, and write the table."""
+    """Run the verifications without a stored result, and write the table."""
     BUILD.mkdir(parents=True, exist_ok=True)
     every = list(configurations())
     for place, configuration in enumerate(every):
@@ -300,12 +300,12 @@ def main() -> None:
         known = results().query("configuration == @name")["notebook"].tolist()
         work = [path for path in NOTEBOOKS if name_of(path) not in known]
         if configuration.missing or not work:
-            print(f"{name}: {configuration.missing or 'known'}", flush=True)
+            print(f"{name}: {configuration.missing or 'done before'}", flush=True)
             continue
         try:
             python = environment(configuration)
         except subprocess.CalledProcessError:
-            every[place] = configuration._replace(missing="no environment could be made")
+            every[place] = configuration._replace(missing="creating the environment failed")
             continue
         with ThreadPoolExecutor(1 if configuration.threads > 1 else 2) as pool:
             futures = [pool.submit(verify, configuration, python, path) for path in work]

@@ -1,7 +1,7 @@
-"""The source's run for many seeds, with and without its dropout: `make seed-study`.
+"""Repeat the source's run for many seeds, with and without dropout: `make seed-study`.
 
-Writes studies/seed_study.csv: a row per dropout, seed and epoch, with the losses
-and the accuracy that a run of the walkthrough with that seed gives. Some minutes.
+Writes studies/seed_study.csv: a row per dropout, seed and epoch, with the losses and the accuracy
+of a walkthrough run with that seed. Takes some minutes.
 """
 
 import importlib.metadata
@@ -22,7 +22,7 @@ TOGETHER = 16  # models trained side by side
 
 
 def study(dropout: float, seeds: range) -> list[dict]:
-    """Rows of the table for these seeds."""
+    """Train a model per seed; return a row of the table per epoch and seed."""
     torch.set_num_threads(1)
     members = [Member(seed, dropout=dropout) for seed in seeds]
     return [
@@ -38,7 +38,7 @@ def study(dropout: float, seeds: range) -> list[dict]:
 
 
 def main(first: int = 0, count: int = 128, target: str = str(TARGET)) -> None:
-    """Study `count` seeds from `first` on, on all cores, and write the table."""
+    """Train `count` seeds from `first` on, on all cores, and write the table to `target`."""
     ranges = [
         range(start, min(start + TOGETHER, first + count))
         for start in range(first, first + count, TOGETHER)

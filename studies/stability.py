@@ -1,9 +1,9 @@
-"""Byte stability of the committed notebooks, for another user elsewhere: `make stability`.
+"""Check that refreshing a notebook for a different user changes no byte: `make stability`.
 
-Clones what is committed into another folder, and refreshes the clone's notebooks there with
-another user name, home and (as root, where `unshare` can) user id. A notebook that is then equal
-to the committed one is stable. One that is not, as on another processor, is refreshed once more
-and must not change again. Ends with exit code 1 if one does. Some minutes.
+Clones the last commit into a new folder and refreshes the notebooks there with a different user
+name, home and (as root, if `unshare` works) user id. A notebook is stable if it equals the
+committed one, or if a second refresh no longer changes it, as on a different processor. Exits with
+code 1 if a notebook is not stable. Takes some minutes.
 """
 
 import os
@@ -22,14 +22,14 @@ UNSHARE = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
 
 
 def refresh(notebook: Path, variables: dict[str, str], prefix: list[str]) -> str:
-    """Refresh a notebook of the clone; what went wrong, in words, or nothing."""
+    """Refresh a notebook of the clone; return the error message, or ""."""
     command = [*prefix, sys.executable, "-m", "mnist_nb.tools.cli", "refresh", str(notebook)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     return done.stderr.strip() if done.returncode else ""
 
 
 def check(notebook: Path, variables: dict[str, str], prefix: list[str]) -> bool:
-    """Say whether a notebook of the clone is stable."""
+    """Return whether a notebook of the clone is stable, and print why."""
     committed = notebook.read_bytes()
     wrong = refresh(notebook, variables, prefix)
     first = notebook.read_bytes()
@@ -50,7 +50,7 @@ def main() -> None:
     changed = subprocess.run([*git, "status", "--porcelain", "notebooks", "mnist_nb"],
                              capture_output=True, text=True, check=True).stdout  # fmt: skip
     if changed:
-        print(f"These changes are not committed, and not checked:\n{changed}", flush=True)
+        print(f"These changes are not committed, so they are not checked:\n{changed}", flush=True)
     can = shutil.which("unshare") and not subprocess.run([*UNSHARE, "true"]).returncode
     with tempfile.TemporaryDirectory() as folder:
         clone, home = Path(folder, "änother folder"), Path(folder, "hôme")

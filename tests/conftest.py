@@ -1,4 +1,4 @@
-"""What several tests need: the real data, the command, the committed notebooks."""
+"""Share fixtures and helpers among the tests: data, the command, notebooks, processes."""
 
 import contextlib
 import gzip
@@ -16,29 +16,29 @@ import pytest
 
 from mnist_nb.data import fetch
 
-os.environ.pop("PYTEST_ADDOPTS", None)  # is for the tests, not for what they start
+os.environ.pop("PYTEST_ADDOPTS", None)  # not for the pytest processes that tests start
 PROJECT = Path(__file__).parents[1]
 CHAPTERS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))]
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
-# 640 + 160 real images: a run of a second
+# parameters for a run with 640 + 160 real images, which takes a second
 SLICE = {"train_size": "640", "val_size": "160", "epochs": "2"}
 
 
 with (PROJECT / "pyproject.toml").open("rb") as file:
     OPTIONS = tomllib.load(file)["tool"]["pytest"]["ini_options"]["addopts"]
-# what has nothing to do with notebooks, and takes longer to import than a small one takes
+# plugins that notebooks do not use, and that are slow to import
 WITHOUT = ["-p", "no:hypothesispytest", "-p", "no:pytest_mpl"]
 
 
 def settings_for(folder: Path) -> list:
-    """Make this project's settings those of a pytest in `folder`, but for what is slow to load."""
+    """Return options for a pytest in `folder` with this project's settings, minus slow plugins."""
     options = f"addopts={OPTIONS.replace('--mpl ', '')}"
     return ["-c", PROJECT / "pyproject.toml", "--rootdir", folder, *WITHOUT, "-o", options]
 
 
 def words(parameters: dict) -> list[str]:
-    """Parameters as words of the command line."""
+    """Return parameters as arguments of the command line: -p NAME VALUE ..."""
     return [word for name, value in parameters.items() for word in ("-p", name, str(value))]
 
 
@@ -49,7 +49,7 @@ def data_root() -> str:
 
 @pytest.fixture(scope="session")
 def packed(data_root, tmp_path_factory) -> Path:
-    """The four real files, as mirrors have them."""
+    """Return a folder with the four real files of MNIST, gzipped as on mirrors."""
     folder = tmp_path_factory.mktemp("packed")
     for path in Path(data_root, "MNIST", "raw").glob("*-ubyte"):
         (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
@@ -57,7 +57,7 @@ def packed(data_root, tmp_path_factory) -> Path:
 
 
 def small_notebook(path, *sources, parameters=None):
-    """A notebook with these code cells, the first tagged `parameters` if there are any."""
+    """Write a notebook of code cells to `path`; `parameters` becomes the first, tagged cell."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     if parameters is not None:
         cells.insert(0, nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
@@ -67,7 +67,7 @@ def small_notebook(path, *sources, parameters=None):
 
 @pytest.fixture
 def command(tmp_path):
-    """Run `mnist-nb` as a person would, in an empty folder; the finished process."""
+    """Return a function that runs `mnist-nb` in an empty folder and returns the process."""
 
     def run(*arguments, cwd=tmp_path, **environment):
         return subprocess.run(
@@ -80,7 +80,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def one_worker():
-    """A cluster with one worker, all in threads of this process."""
+    """Yield a Dask cluster with one worker, all in threads of this process."""
     import distributed  # slow to import, so only where it is needed
 
     with distributed.LocalCluster(
@@ -91,7 +91,7 @@ def one_worker():
 
 
 def wait_until(holds, what: str, seconds: float = 120) -> None:
-    """Wait for what takes a second; after two minutes it will never come."""
+    """Wait until `holds()` is true; fail with the message `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, what
@@ -99,14 +99,14 @@ def wait_until(holds, what: str, seconds: float = 120) -> None:
 
 
 class Family:
-    """Processes that a test starts, and what they start in turn."""
+    """Start processes for a test, and find and kill them with all their descendants."""
 
     def __init__(self, folder: Path, **environment):
         self.folder, self.mark = folder, uuid.uuid4().hex
         self.environment = os.environ | environment | {"MNIST_NB_TEST": self.mark}
 
     def start(self, *command, **options) -> subprocess.Popen:
-        """Start Python with this command line, in a session of its own."""
+        """Start Python with these arguments in a new session; stdout and stderr are pipes."""
         return subprocess.Popen(
             [sys.executable, *map(str, command)],
             cwd=self.folder, text=True, start_new_session=True, env=self.environment,
@@ -114,7 +114,7 @@ class Family:
         )  # fmt: skip
 
     def alive(self) -> list[psutil.Process]:
-        """What lives of all that was started, kernels included."""
+        """Return the running processes among those started, including kernels."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

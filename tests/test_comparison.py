@@ -273,9 +273,9 @@ def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_
     failed = {line.split("::")[1].split()[1] for line in report.splitlines() if "FAILED" in line}
     assert failed == {"1", "2", "4", "5"}, report
     told = report.partition("short test summary")[0]  # which repeats it all where CI is set
-    assert told.count("Picture 1 is not the stored one") == 2 and "by Matplotlib 3." in told
-    assert "another size: (700, 400), and (700, 300) stored" in report
-    assert "another number of pictures: 1, and 0 stored" in report
+    assert told.count("Picture 1 differs from the stored one") == 2 and "by Matplotlib 3." in told
+    assert "size (700, 400), but (700, 300) is stored" in report
+    assert "draws 1 pictures, but 0 are stored" in report
 
 
 def jpeg(colour: str) -> str:

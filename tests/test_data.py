@@ -286,11 +286,11 @@ def test_the_hash_of_a_file_is_that_of_what_it_holds_now(tmp_path):
 
 
 @pytest.mark.parametrize("dataset", data.DATASETS)
-def test_only_a_dataset_with_known_hashes_is_called_whole_and_right(monkeypatch, dataset):
+def test_only_a_dataset_with_known_hashes_is_called_verified(monkeypatch, dataset):
     monkeypatch.setattr(data, "fetch", lambda *_: "here")
     said = CliRunner().invoke(main, ["data", "--dataset", dataset]).stdout
-    assert ("whole and right" in said) == (dataset in ("MNIST", "FashionMNIST"))
-    assert ("is not known" in said) == (dataset in ("KMNIST", "QMNIST"))
+    assert ("verified" in said) == (dataset in ("MNIST", "FashionMNIST"))
+    assert ("are unknown" in said) == (dataset in ("KMNIST", "QMNIST"))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
@@ -308,8 +308,12 @@ def test_option_variable_and_default_name_one_folder_from_any_working_folder(
     for cwd in (tmp_path / "elsewhere", Path("/")):
         by_option = command("data", "--data-dir", link, cwd=cwd)
         by_variable = command("data", cwd=cwd, MNIST_NB_DATA=str(link))
-        assert by_option.stdout == by_variable.stdout == f"MNIST is whole and right in {link}\n"
-        assert command("data", cwd=cwd).stdout == f"MNIST is whole and right in {data_root}\n"
+        assert (
+            by_option.stdout == by_variable.stdout == f"MNIST is complete and verified in {link}\n"
+        )
+        assert (
+            command("data", cwd=cwd).stdout == f"MNIST is complete and verified in {data_root}\n"
+        )
 
 
 def test_a_relative_variable_counts_from_the_projects_folder(monkeypatch, tmp_path):

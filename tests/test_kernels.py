@@ -364,7 +364,7 @@ def test_a_request_that_cannot_be_met_harms_no_other_kernel():
             # it ends while the launcher is busy, and nobody asks for it any more
             os.kill(launcher._process.pid, signal.SIGSTOP)
             os.kill(other.pid, signal.SIGKILL)
-            other.manager.provisioner.process._life.close()
+            other.manager.provisioner.process._socket.close()
             os.kill(launcher._process.pid, signal.SIGCONT)
         with running() as other:
             assert other.is_forked

@@ -87,7 +87,7 @@ def test_two_sweeps_do_not_work_in_one_folder(notebook, one_worker):
     first = carry_out(prepare(notebook, plan, "out"), one_worker.scheduler_address, quiet=True)
     ends = [next(first)]
     done = CliRunner().invoke(main, ["sweep", "n.ipynb", "-g", "x", "0:3", "-o", "out"])
-    assert done.exit_code == 1 and "another sweep is at work in" in done.stderr
+    assert done.exit_code == 1 and "another sweep is running in" in done.stderr
     ends += first  # which goes on
     assert [outcome.state for _, outcome in ends] == ["finished"] * 3
 
@@ -95,19 +95,19 @@ def test_two_sweeps_do_not_work_in_one_folder(notebook, one_worker):
 def test_what_workers_store_where_nobody_sees_it_is_not_called_finished(
     notebook, one_worker, monkeypatch
 ):
-    monkeypatch.setattr(WORK, "_put", lambda *_: None)
-    monkeypatch.setattr(sweep, "SEEN_WITHIN", 0, raising=False)
+    monkeypatch.setattr(WORK, "_write", lambda *_: None)
+    monkeypatch.setattr(sweep, "VISIBLE_WITHIN", 0, raising=False)
     options = ["-g", "x", "0:2", "-o", "out", "--scheduler", one_worker.scheduler_address]
     done = CliRunner().invoke(main, ["sweep", "n.ipynb", *options])
     assert done.exit_code != 0 and "0 of 2 runs are finished" in done.stdout
-    assert "2 not here: " in done.stderr and "does not see" in done.stderr, done.stderr
+    assert "2 missing: " in done.stderr and "does not see" in done.stderr, done.stderr
 
 
 def test_workers_that_do_not_share_the_folder_are_named_before_anything_runs(
     notebook, one_worker, monkeypatch, tmp_path
 ):
-    elsewhere = lambda folder, size, mark: WORK.no_room(folder, size, f"/elsewhere{mark}")  # noqa: E731
-    monkeypatch.setattr("mnist_nb.tools.runs.cluster.no_room", elsewhere)
+    elsewhere = lambda folder, size, mark: WORK.write_error(folder, size, f"/elsewhere{mark}")  # noqa: E731
+    monkeypatch.setattr("mnist_nb.tools.runs.cluster.write_error", elsewhere)
     with pytest.raises(SweepError, match=r"1 of 1 workers cannot store results: .* does not see"):
         list(carry_out(prepare(notebook, {}, "out"), one_worker.scheduler_address))
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{}])
@@ -337,5 +337,5 @@ def test_what_is_printed_onto_a_full_disk_is_one_sentence_and_a_run_is_kept(note
             stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         )  # fmt: skip
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "what is printed cannot be written (No space left on device)" in done.stderr
+    assert "cannot be written (No space left on device)" in done.stderr
     assert (tmp_path / "runs" / "n.ipynb").is_file()

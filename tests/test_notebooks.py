@@ -13,7 +13,7 @@ from conftest import NOTEBOOKS, WALKTHROUGH, settings_for
 from mnist_nb.errors import Problem
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.verify.normal_form import broken_rules, code_lengths
-from mnist_nb.tools.verify.prose import unexplained
+from mnist_nb.tools.verify.prose import unexplained_numbers
 from mnist_nb.tools.verify.refresh import refresh
 
 SOURCE_CELLS = ["In [14]", "In [15]", "In [16]", "In [17]", "In [18]", "In [20]"]
@@ -195,7 +195,7 @@ def unexplained_in(text, shown="print(1)", printed="1", **metadata):
         nbformat.v4.new_markdown_cell(text, metadata=metadata),
         nbformat.v4.new_code_cell(shown, outputs=[output]),
     ]
-    return list(unexplained(nbformat.v4.new_notebook(cells=cells)))
+    return list(unexplained_numbers(nbformat.v4.new_notebook(cells=cells)))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_what_is_no_notebook_is_one_sentence_for_the_lint_and_for_pytest(tmp_pat
     if content == "{}":
         pytest_says = [sys.executable, "-m", "pytest", *settings_for(tmp_path), path]
         said = subprocess.run(pytest_says, capture_output=True, text=True).stdout
-        assert f"{path} is no notebook that can be read" in said
+        assert f"{path} is not a notebook that can be read" in said
         assert "Traceback" not in said and "nbformat/" not in said
     done = CliRunner().invoke(main, ["lint", str(path)])
     assert isinstance(done.exception, SystemExit), done.exception

@@ -12,7 +12,7 @@ from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs.declared import declared_parameters, read_values, word_reader
 from mnist_nb.tools.runs.identity import checked_runs
-from mnist_nb.tools.runs.plans import MOST, SweepError, count, expand, read_plan, values_of
+from mnist_nb.tools.runs.plans import MAX_RUNS, SweepError, count, expand, read_plan, values_of
 from mnist_nb.tools.runs.run import read_notebook
 from mnist_nb.tools.runs.sweep import prepare
 
@@ -96,8 +96,8 @@ def test_exclude_compares_values_and_not_the_words_for_them():
 @pytest.mark.parametrize(
     ("exclude", "says"),
     [
-        ([{"lrr": "0.1"}], "none is given 'lrr'; did you mean 'lr'?"),
-        ([{"epochs": "5"}], "none is given 'epochs'; they have lr, seed"),
+        ([{"lrr": "0.1"}], "'lrr'; did you mean 'lr'?"),
+        ([{"epochs": "5"}], "'epochs'; the runs have lr, seed"),
         ([{"lr": "0.11"}], "exclude: {lr: 0.11} matches no run"),
         ([{"lr": "0.1"}, {"lr": "0.1", "seed": "2"}], "exclude: {lr: 0.1, seed: 2} matches no"),
         ([{"lr": "fast"}], "lr is 'fast'; it takes a number"),
@@ -154,7 +154,7 @@ def test_a_parameter_given_twice_is_refused(refused, command):
 
 def test_plans_are_counted_without_making_their_runs():
     grid = {"seed": "0:1000", "lr": "1:1001"}
-    assert count({"grid": grid}) == MOST
+    assert count({"grid": grid}) == MAX_RUNS
     assert count({"grid": {"seed": "3:0:-1"}, "zip": {"lr": "1,2", "hidden": "3,4"}}) == 6
     assert count({"runs": [{}, {}], "include": [{}]}) == 3 and count({}) == 1
     assert count({"runs": [{}], "grid": {"lr": ["1"]}, "exclude": [{"lr": "1"}]}) == 2

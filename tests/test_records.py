@@ -97,7 +97,7 @@ def test_a_record_that_is_not_whole_is_named_and_the_others_are_read(results, ki
     ids=["empty", "zero", "binary", "utf-16", "deep list", "deep dictionary", "long number"],
 )  # fmt: skip
 def test_what_is_no_json_is_named_and_the_others_are_read(results, content):
-    assert "is not a whole notebook" in results(content)
+    assert "is not a complete notebook" in results(content)
 
 
 def test_a_record_with_parameters_that_nobody_foresaw_is_read(results):
@@ -123,7 +123,7 @@ def test_cut_off_at_any_byte_it_is_no_record(tmp_path):
     whole, path = json.dumps(REAL).encode(), tmp_path / "cut.ipynb"
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="is not a whole notebook"):
+        with pytest.raises(ValueError, match="is not a complete notebook"):
             read_record(path)
     path.write_bytes(whole)
     assert read_record(path)["history"] == RECORD["history"]

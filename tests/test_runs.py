@@ -80,7 +80,7 @@ def test_results_are_a_table_and_csv_and_name_what_is_no_record(slice_run, say, 
     _, path = slice_run
     (tmp_path / "cut.ipynb").write_text(path.read_text()[:999])
     done = say("results", path.parent, tmp_path, "--csv")
-    assert done.exit_code == 0 and "cut.ipynb: is not a whole notebook" in done.stderr
+    assert done.exit_code == 0 and "cut.ipynb: is not a complete notebook" in done.stderr
     header, row = done.stdout.splitlines()
     named = dict(zip(header.split(","), row.rsplit(",", header.count(",")), strict=False))
     assert named["lr"] == "0.1"
@@ -114,7 +114,7 @@ def test_a_kernel_that_dies_is_one_line_too(command, tmp_path):
     notebook = small_notebook(tmp_path / "n.ipynb", "import os; os._exit(1)")
     done = command("run", notebook)
     assert done.returncode != 0
-    assert "no answer from the kernel: Kernel died" in done.stderr
+    assert "Kernel died" in done.stderr
 
 
 # Makes a thread of the kernel always lose a race that it hardly ever loses: asked to end, it sends
@@ -176,7 +176,7 @@ def test_a_folder_too_long_for_a_socket_does_for_a_run(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
+        (["nowhere.ipynb"], "cannot find the notebook nowhere.ipynb"),
         (["-p", "epocs", "3"], "did you mean 'epochs'"),
         (["-p", "epochs", "1.5"], "epochs is '1.5'; it takes a whole number"),
         (["-p", "lr", "-1"], "lr is -1.0"),

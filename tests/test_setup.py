@@ -286,7 +286,7 @@ def test_a_machine_without_a_card_gets_the_cpu_build_and_the_other_one_if_that_b
     lines = """\
 import sys
 from mnist_nb.tools import environment
-environment.card, environment.settings = lambda: "", lambda: {}
+environment.nvidia_sign, environment.settings = lambda: "", lambda: {}
 environment._install_all("", sys.argv[1], project=False)
 """
     for index, build in (("broken", "cuda"), ("cpu", "cpu")):
@@ -302,31 +302,35 @@ def test_torchs_index_is_taken_at_its_word_only(indices, monkeypatch):
     monkeypatch.setattr(environment, "pinned", PAIR.__getitem__)
     monkeypatch.setattr(environment.platform, "machine", lambda: platform.uname().machine)
     monkeypatch.setenv("NO_PROXY", "*")
-    assert environment.refusal(f"{indices[0]}/cpu") == ""
-    assert "0.0.7+cpu" in environment.refusal(f"{indices[0]}/user")  # lists other builds
-    assert "404" in environment.refusal(f"{indices[0]}/none")
+    assert environment.cpu_index_error(f"{indices[0]}/cpu") == ""
+    assert "0.0.7+cpu" in environment.cpu_index_error(f"{indices[0]}/user")  # lists other builds
+    assert "404" in environment.cpu_index_error(f"{indices[0]}/none")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert environment.refusal(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.2)
+        assert environment.cpu_index_error(
+            f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.2
+        )
 
 
 def test_an_nvidia_card_is_known_by_its_driver_or_on_the_bus(tmp_path, monkeypatch):
     monkeypatch.setattr(environment.shutil, "which", lambda name: None)
-    assert environment.card(tmp_path) == ""
+    assert environment.nvidia_sign(tmp_path) == ""
     for number, (vendor, kind) in enumerate([("0x8086", "0x030000"), ("0x10de", "0x040300")]):
         device = tmp_path / "sys/bus/pci/devices" / str(number)
         device.mkdir(parents=True)
         (device / "vendor").write_text(f"{vendor}\n")
         (device / "class").write_text(f"{kind}\n")
-    assert environment.card(tmp_path) == ""  # another maker's display, NVIDIA's sound
+    assert environment.nvidia_sign(tmp_path) == ""  # another maker's display, NVIDIA's sound
     (device / "class").write_text("0x030200\n")
-    assert environment.card(tmp_path)
+    assert environment.nvidia_sign(tmp_path)
     for sign in ("proc/driver/nvidia", "dev/nvidia0", "usr/lib/wsl/lib/nvidia-smi"):
         (tmp_path / sign.replace("/", "-") / sign).mkdir(parents=True)
-        assert environment.card(tmp_path / sign.replace("/", "-")) == f"/{sign}"
+        assert environment.nvidia_sign(tmp_path / sign.replace("/", "-")) == f"/{sign}"
 
 
 def test_the_build_is_what_one_says_else_as_the_machine_is(indices, monkeypatch):
-    monkeypatch.setattr(environment, "refusal", lambda index: "" if index == "answers" else "no")
+    monkeypatch.setattr(
+        environment, "cpu_index_error", lambda index: "" if index == "answers" else "no"
+    )
     for card, choice, index, settings, build in [
         ("", "", "answers", {}, "cpu"),
         ("", "", "does not answer", {}, "cuda"),
@@ -336,5 +340,5 @@ def test_the_build_is_what_one_says_else_as_the_machine_is(indices, monkeypatch)
         ("", "cuda", "answers", {}, "cuda"),
         ("/dev/nvidia0", "cpu", "does not answer", {"index-url": "https://mirror"}, "cpu"),
     ]:
-        monkeypatch.setattr(environment, "card", lambda card=card: card)
+        monkeypatch.setattr(environment, "nvidia_sign", lambda card=card: card)
         assert environment.choose(choice, index, settings)[0] == build

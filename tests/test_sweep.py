@@ -118,7 +118,7 @@ include:
         ({"grid": {"lr": "5:5"}}, "at least one"),
         ({"grid": {"lr": ["1"]}, "parameters": {"lr": "1"}}, "'lr' is given twice"),
         ({"grid": {"lr": ["1"]}, "zip": {"lr": ["1"]}}, "'lr' is given twice"),
-        ({"zip": {"lr": ["1"], "seed": ["1", "2"]}}, "lists of one length"),
+        ({"zip": {"lr": ["1"], "seed": ["1", "2"]}}, "lists of the same length"),
         ({"grid": {"lr": ["1"]}, "exclude": [{"lr": "1"}]}, "no run is left"),
     ],
 )
@@ -156,17 +156,20 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["-g", "lr", "0.1,fast"], "lr is 'fast'; it takes a number"),
         (["-g", "epochs", "1,1.5"], "epochs is '1.5'; it takes a whole number"),
         (["-g", "lr", "0.1,-1"], "lr is -1.0; it takes a number greater than 0"),
-        (["-g", "lr", ","], "lr has the values ','; it takes at least one"),
-        (["-g", "lr", "0.1,1e-1"], "lr=0.1 is there twice"),
+        (["-g", "lr", ","], "lr has the values ','; give at least one"),
+        (["-g", "lr", "0.1,1e-1"], "lr=0.1 occurs twice"),
         (["-g", "lr", "0.1", "-g", "lr", "1"], "'lr' is given twice"),
         (["-g", "lr", "0.1", "-p", "lr", "1"], "'lr' is given twice"),
-        (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
+        (["nowhere.ipynb"], "cannot find the notebook nowhere.ipynb"),
         (["n.ipynb", "-g", "unread", "1,2"], "no cell of this notebook reads it"),
         (["n.ipynb", "-p", "unread", "1"], "no cell of this notebook reads it"),
         (["-f", "nowhere.yaml"], "nowhere.yaml cannot be read"),
-        (["-f", "odd.yaml"], "odd.yaml is no sweep: it takes the parts parameters, grid"),
+        (
+            ["-f", "odd.yaml"],
+            "odd.yaml does not describe a sweep; its parts may be parameters, grid",
+        ),
         (["-f", "mixed.yaml"], "runs takes a list of lines like `- {lr: 0.1}`"),
-        (["n.ipynb", "-f", "same.yaml"], "the run with all defaults is there twice"),
+        (["n.ipynb", "-f", "same.yaml"], "the run with all defaults occurs twice"),
         (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
         (["-g", "lr", "1", "--scheduler", "tcp://"], "no Dask scheduler answers"),
         (["-g", "seed", "0:101"], "Aborted"),
@@ -316,7 +319,7 @@ def test_with_another_package_torch_or_data_a_record_does_not_count_and_says_why
     shutil.copy(out / "x=1" / "n.ipynb", out / "x=1" / "n-2.ipynb")  # as if made again
     shown = CliRunner().invoke(main, ["results", str(out), "--csv"])
     assert len(shown.stdout.splitlines()) == 3 and "n-2.ipynb" in shown.stdout
-    assert "made them again: 1" in shown.stderr
+    assert "left out, as a sweep replaced them: 1" in shown.stderr
 
 
 @pytest.mark.whole  # in one process it is tried in test_lost_work.py
@@ -326,7 +329,7 @@ def test_two_sweeps_of_two_processes_do_not_work_in_one_folder(start, notebook, 
     wait_until(lambda: (tmp_path / "out" / ".sweep.lock").exists(), "the first has begun")
     second = start("sweep", "n.ipynb", "-g", "x", "20:90", "-o", "out")
     _, stderr = second.communicate()
-    assert second.returncode != 0 and "another sweep is at work in" in stderr
+    assert second.returncode != 0 and "another sweep is running in" in stderr
     assert first.poll() is None, "and the first one goes on"
 
 
@@ -460,7 +463,7 @@ def test_results_show_what_varies_and_group_over_the_rest(swept):
     shown = say("results", swept / "out").stdout
     header = shown.splitlines()[0].split()
     assert header[:3] == ["run", "lr", "seed"] and "train_loss" in header
-    assert "the same in all: " in shown and "epochs=2" in shown
+    assert "same in all runs: " in shown and "epochs=2" in shown
     rows = table(swept / "out")
     grouped = table(swept / "out", "--by", "lr")
     assert [(row["lr"], row["runs"]) for row in grouped] == [("0.1", "2"), ("0.2", "1")]
@@ -475,7 +478,7 @@ def test_results_show_what_varies_and_group_over_the_rest(swept):
 def test_compare_says_what_differs_and_where_the_numbers_part(swept, tmp_path):
     (single,) = (swept / "single").iterdir()
     same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
-    equal = "the numbers are equal, to the last bit, in 2 epochs"
+    equal = "the numbers are identical in 2 epochs"
     done = say("compare", same, shutil.copy(same, tmp_path))
     assert done.stdout == f"{equal}\n", done.stdout
     *more, last = say("compare", same, single).stdout.splitlines()
@@ -483,7 +486,7 @@ def test_compare_says_what_differs_and_where_the_numbers_part(swept, tmp_path):
     other = next((swept / "out").glob("lr=0.2,seed=1*/*.ipynb"))
     lines = say("compare", same, other).stdout.splitlines()
     assert lines[:2] == ["parameters: lr: 0.1 | 0.2", "parameters: seed: 0 | 1"]
-    assert lines[-1].startswith("the numbers part in epoch 1: train_loss ")
+    assert lines[-1].startswith("the numbers differ from epoch 1: train_loss ")
     done = say("compare", single, "nowhere.ipynb")
     assert done.exit_code != 0 and done.stderr == "Error: nowhere.ipynb: is not a file\n"
 
@@ -541,7 +544,7 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work():
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "tls://127.0.0.1:9", "nowhere://", "tcp://"])
 def test_an_address_where_no_scheduler_answers_leaves_no_client_behind(address, monkeypatch):
-    monkeypatch.setattr("mnist_nb.tools.runs.cluster.ANSWERS_WITHIN", 1)
+    monkeypatch.setattr("mnist_nb.tools.runs.cluster.CONNECT_TIMEOUT", 1)
     with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(address):
         pass
     clients = [it for it in gc.get_objects() if type(it) is distributed.Client]

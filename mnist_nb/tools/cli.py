@@ -1,4 +1,7 @@
-"""The command mnist-nb: a thin face over the package."""
+"""Define the command line `mnist-nb`: data, run, sweep, results and compare.
+
+The commands for authors and instructors are in `cli_authors`.
+"""
 
 import json
 import logging
@@ -11,20 +14,20 @@ from mnist_nb.data import DATASETS
 from mnist_nb.errors import ParameterError, Problem
 from mnist_nb.tools import cli_authors
 from mnist_nb.tools.cli_authors import PATH
-from mnist_nb.tools.endings import like_ctrl_c, read_or_not
+from mnist_nb.tools.endings import stop_like_ctrl_c, survive_lost_output
 from mnist_nb.tools.project import WALKTHROUGH
 
-ASK_ABOVE = 100  # runs that a sweep starts without a question
-CHECK_ABOVE = 10_000  # runs that it checks without one: a second or two
-NAMED = 20  # runs that a sweep names when they failed
+ASK_ABOVE = 100  # ask before starting a sweep of more runs
+CHECK_ABOVE = 10_000  # ask before checking more runs, which takes over a second
+MAX_NAMED = 20  # failed runs that a message lists by name
 
 
 class _Commands(click.Group):
-    """Commands that end with one sentence where a person can mend what is wrong."""
+    """A group of commands that reports a `Problem` in one line, without a traceback."""
 
     def invoke(self, ctx: click.Context):
         try:
-            with read_or_not():
+            with survive_lost_output():
                 return super().invoke(ctx)
         except Problem as problem:
             raise click.ClickException(str(problem)) from problem
@@ -36,15 +39,15 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mnist-nb")
 def main() -> None:
-    """Notebooks on a small network for MNIST: get the data, run them, read the results."""
+    """Run notebooks about a small network on MNIST, and read their results."""
 
 
 @main.command()
 @click.option("--dataset", type=click.Choice(DATASETS), default="MNIST", show_default=True)
-@click.option("--data-dir", type=PATH, help="Where the files go.  [default: $MNIST_NB_DATA, "
-              "or a folder of your own on this system]")  # fmt: skip
+@click.option("--data-dir", type=PATH, help="Folder for the files.  [default: $MNIST_NB_DATA, "
+              "or your user data folder]")  # fmt: skip
 def data(dataset: str, data_dir: Path | None) -> None:
-    """Get the files of a dataset; check MNIST and FashionMNIST against their SHA-256."""
+    """Download a dataset; check MNIST and FashionMNIST against their SHA-256 checksums."""
     from mnist_nb.data import HASHED, fetch
 
     log = logging.getLogger("mnist_nb")
@@ -52,11 +55,11 @@ def data(dataset: str, data_dir: Path | None) -> None:
     log.setLevel(logging.INFO)
     folder = fetch(dataset, data_dir)
     if dataset in HASHED:
-        click.echo(f"{dataset} is whole and right in {folder}")
+        click.echo(f"{dataset} is complete and verified in {folder}")
     else:
         click.echo(
-            f"{dataset} can be read in {folder}; its SHA-256 is not known here, so it was checked "
-            "only when torchvision downloaded it"
+            f"{dataset} is readable in {folder}; its SHA-256 checksums are unknown here, so only "
+            "torchvision checked it, at download"
         )
 
 
@@ -65,18 +68,18 @@ def data(dataset: str, data_dir: Path | None) -> None:
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
 @click.option("-o", "--output", type=PATH, default=Path("runs"), show_default=True,
-              help="The folder for the executed notebook.")  # fmt: skip
-@like_ctrl_c()
+              help="Folder for the executed notebook.")  # fmt: skip
+@stop_like_ctrl_c()
 def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
-    """Run NOTEBOOK (the walkthrough, if none is given) with parameters."""
+    """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
     from mnist_nb.tools.runs.results import read_record
     from mnist_nb.tools.runs.run import run
 
-    path = run(notebook or WALKTHROUGH, _once(given), output)
+    path = run(notebook or WALKTHROUGH, _without_duplicates(given), output)
     try:
         history = read_record(path)["history"]
     except ValueError:
-        pass  # a notebook from elsewhere
+        pass  # not one of our notebooks: it leaves no record
     else:
         click.echo("\nepoch   training loss   validation loss   validation accuracy")
         for row in history:
@@ -86,8 +89,8 @@ def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path)
     click.echo(f"\nThe executed notebook: {path}")
 
 
-def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return names and values given on the command line; an error if a name is there twice."""
+def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return `pairs` as a dictionary; raise ParameterError if a name is given twice."""
     given: dict[str, str] = {}
     for name, value in pairs:
         if name in given:
@@ -101,22 +104,23 @@ def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @main.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
-              help="All combinations of these VALUES: 0.1,1 or 0:10.  [repeatable]")  # fmt: skip
+              help="Run each combination of VALUES: 0.1,1 or 0:10.  [repeatable]")  # fmt: skip
 @click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
-              help="A YAML file with grid, zip, runs, exclude, include, parameters.")  # fmt: skip
+              help="YAML file with grid, zip, runs, exclude, include, parameters.")  # fmt: skip
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
-              help="Where the executed notebooks go; also s3://...")  # fmt: skip
+              help="Folder for the executed notebooks, or an address like s3://...")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS",
-              help="A Dask cluster, tcp://...  [default: a process per core, here]")  # fmt: skip
-@click.option("-y", "--yes", is_flag=True, help=f"Do not ask, even for over {ASK_ABOVE} runs.")
-@like_ctrl_c()
+              help="Address of a Dask scheduler, tcp://...  [default: local, one "
+              "worker per core]")  # fmt: skip
+@click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} runs.")
+@stop_like_ctrl_c()
 def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
-    """Run NOTEBOOK (the walkthrough, if none is given) with many parameters.
+    """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
 
-    Every run is checked before the first one starts. The same command again goes on where it
-    was stopped: what is finished is not run again.
+    All runs are checked before the first one starts. To resume an interrupted sweep, give the
+    same command again: finished runs are skipped.
     """
     from mnist_nb.tools.runs.plans import SweepError, count, read_plan
     from mnist_nb.tools.runs.progress import duration
@@ -124,12 +128,12 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 
     plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
-        plan[part] = {**plan.get(part, {}), **_once(pairs)}
+        plan[part] = {**plan.get(part, {}), **_without_duplicates(pairs)}
     path = notebook or WALKTHROUGH
     if (number := count(plan)) > CHECK_ABOVE:
-        click.echo(f"{number:,} runs of {path.name}, before any is excluded")
+        click.echo(f"{number:,} runs of {path.name}, before exclusions")
         if not yes:
-            click.confirm(f"Check {number:,} runs, to start those that are left?", abort=True)
+            click.confirm(f"Check {number:,} runs and start those not excluded?", abort=True)
     prepared = prepare(path, plan, output)
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     time = f", about {duration(seconds)} on this machine" if seconds else ""
@@ -137,7 +141,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
                f"{left} to do{time}")  # fmt: skip
     older = Counter(place.older for place in prepared.places.values() if place.older)
     for why, number in older.items():
-        click.echo(f"older records that stay there and do not count: {number} ({why})")
+        click.echo(f"outdated records, kept but not counted: {number} ({why})")
     if left > ASK_ABOVE and not yes:
         click.confirm(f"Start {left} runs?", abort=True)
     ends = carry_out(prepared, scheduler) if left else ()
@@ -148,8 +152,8 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     finished = runs - sum(map(len, wrong.values()))
     click.echo(f"{finished} of {runs} runs are finished; mnist-nb results {output}")
     if wrong:
-        said = [f"{len(names)} {state}: {', '.join(names[:NAMED])}" +
-                f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+        said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
+                f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
                 for state, names in wrong.items()]  # fmt: skip
         raise SweepError(f"{'; '.join(said)}; the same command tries them again")
 
@@ -157,13 +161,13 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--by", multiple=True, metavar="NAME",
-              help="A row per value of this parameter: mean, standard deviation and number "
-              "of its runs.  [repeatable]")  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="All records, whole, as JSON.")
+              help="Group by this parameter: number of runs, mean and standard deviation.  "
+              "[repeatable]")  # fmt: skip
+@click.option("--json", "form", flag_value="json", help="The complete records as JSON.")
 @click.option("--csv", "form", flag_value="csv", help="One row per run, as CSV.")
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
-    """Read the records of runs back, from executed notebooks and folders of them."""
+    """Show the records of runs, from executed notebooks or folders of them."""
     from mnist_nb.tools.runs.results import grouped, latest, notebooks_in, read_record, table
 
     found = []
@@ -176,7 +180,7 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
         raise click.ClickException("no record of a run was found")
     found, older = latest(found)
     if older:
-        click.echo(f"older records left out, as a sweep made them again: {older}", err=True)
+        click.echo(f"outdated records left out, as a sweep replaced them: {older}", err=True)
     if form == "json" and not by:
         click.echo(json.dumps(found, indent=1))
         return
@@ -199,14 +203,14 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
         click.echo(frame.to_string(index=False, float_format="{:.4f}".format, formatters=exact))
         if same:
             said = ", ".join(f"{name}={value}" for name, value in same.items())
-            click.echo(f"\nthe same in all: {said}")
+            click.echo(f"\nthe same in all runs: {said}")
 
 
 @main.command()
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 def compare(a: Path, b: Path) -> None:
-    """Say what differs between two runs: parameters, environment, and from which epoch."""
+    """Show how two runs differ: parameters, environment, and the first different epoch."""
     from mnist_nb.tools.runs.results import differences, read_record
 
     try:

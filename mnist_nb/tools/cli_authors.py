@@ -1,38 +1,41 @@
-"""The commands of mnist-nb for who writes the notebooks, publishes them, or teaches with them."""
+"""Define the commands of `mnist-nb` for authors and instructors, from `refresh` to `slides`.
+
+`cli` adds them to the command line.
+"""
 
 import sys
 from pathlib import Path
 
 import click
 
-from mnist_nb.tools.endings import like_ctrl_c
+from mnist_nb.tools.endings import stop_like_ctrl_c
 from mnist_nb.tools.project import EXERCISES, GRADES, PROJECT, STUDENT
 
-PATH = click.Path(path_type=Path, readable=False)  # what cannot be read, we say ourselves
+PATH = click.Path(path_type=Path, readable=False)  # our own messages say what cannot be read
 
 
 @click.command()
 @click.argument("notebooks", nargs=-1, required=True, type=PATH, metavar="NOTEBOOK...")
-@like_ctrl_c()
+@stop_like_ctrl_c()
 def refresh(notebooks: tuple[Path, ...]) -> None:
-    """Execute committed notebooks again, and store them in normal form."""
+    """Execute committed notebooks again and save them in normal form."""
     from mnist_nb.tools.verify.refresh import refresh
 
     for path in notebooks:
         click.echo(f"{path}: ", nl=False)
-        click.echo("renewed" if refresh(path) else "unchanged, to the byte")
+        click.echo("updated" if refresh(path) else "unchanged")
 
 
 @click.command()
 @click.argument("notebooks", nargs=-1, required=True, type=PATH, metavar="NOTEBOOK...")
 def lint(notebooks: tuple[Path, ...]) -> None:
-    """Say what in committed notebooks nbval would let pass, and how they read."""
+    """Check committed notebooks for what nbval does not check, and for readability."""
     from mnist_nb.tools.runs.run import read_notebook
     from mnist_nb.tools.verify.normal_form import broken_rules, code_lengths
 
     failed = False
     for path in notebooks:
-        read_notebook(path)  # or one sentence says that it is none
+        read_notebook(path)  # raises a RunError if it is not a notebook
         text = path.read_text(encoding="utf-8")
         for problem in broken_rules(text):
             failed = True
@@ -42,15 +45,16 @@ def lint(notebooks: tuple[Path, ...]) -> None:
                    f"Markdown per code cell {markdown:.2f}")  # fmt: skip
         if median > 4 or high > 15 or not 0.8 <= markdown <= 1.5:
             failed = True
-            click.echo(f"{path}: breaks the rhythm: at most 4 and 15 lines, 0.8 to 1.5")
+            click.echo(f"{path}: allowed are a median of at most 4 lines, a 90th percentile of "
+                       "at most 15, and 0.8 to 1.5 Markdown cells per code cell")  # fmt: skip
     sys.exit(failed)
 
 
 @click.command()
 @click.option("-o", "--output", type=PATH, default=STUDENT,
-              help="Where they go.  [default: build/student]")  # fmt: skip
+              help="Folder for the exercises and the zip.  [default: build/student]")  # fmt: skip
 def student(output: Path) -> None:
-    """Make the exercises without solutions, and a zip with all that a learner needs."""
+    """Write the exercises without solutions, and a zip file with all a learner needs."""
     from mnist_nb.tools.classroom.student import make_student
 
     zipped = make_student(PROJECT, output)
@@ -60,13 +64,13 @@ def student(output: Path) -> None:
 @click.command()
 @click.argument("submissions", type=PATH)
 @click.option("-o", "--output", type=PATH, default=GRADES,
-              help="Where grades.csv and the pages go.  [default: build/grades]")  # fmt: skip
+              help="Folder for grades.csv and the pages.  [default: build/grades]")  # fmt: skip
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
-              help="How long a cell may take; a notebook, five times that.")  # fmt: skip
+              help="Time limit per cell; a notebook has five times as long.")  # fmt: skip
 @click.option("--uncontained", is_flag=True,
-              help="Let learners' code do whatever you may do on this machine.")  # fmt: skip
+              help="Run learners' code without a sandbox, with all your rights.")  # fmt: skip
 def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
-    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb: a table, and a page for each learner."""
+    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb; write a table and a page per learner."""
     from mnist_nb.tools.classroom.grading import grade, total
 
     for learner, results in grade(submissions, EXERCISES, output, not uncontained, seconds):
@@ -79,21 +83,21 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> N
 
 @click.command()
 @click.option("-o", "--output", type=PATH, default=Path("build/site"), show_default=True,
-              help="The folder for the pages.")  # fmt: skip
+              help="Folder for the pages.")  # fmt: skip
 def site(output: Path) -> None:
-    """Make the notebooks into pages that open without a network, slides included."""
+    """Write the notebooks as web pages and slides that work offline."""
     from mnist_nb.tools.site.pages import build_site
 
     index, *pages = build_site(output)
-    click.echo(f"{len(pages)} pages and their map: open {index}")
+    click.echo(f"{len(pages)} pages and an index: open {index}")
 
 
 @click.command()
 @click.argument("notebooks", nargs=-1, type=PATH, metavar="[NOTEBOOK]...")
 @click.option("-o", "--output", type=PATH, default=Path("build/slides"), show_default=True,
-              help="The folder for the slides.")  # fmt: skip
+              help="Folder for the slides.")  # fmt: skip
 def slides(notebooks: tuple[Path, ...], output: Path) -> None:
-    """Make notebooks (all, if none is given) into slides, a file each; key S shows the notes."""
+    """Write notebooks (default: all) as slides, one file each; press S for the notes."""
     from mnist_nb.tools.site.slides import build_slides
 
     for path in build_slides(output, list(notebooks)):
@@ -102,12 +106,12 @@ def slides(notebooks: tuple[Path, ...], output: Path) -> None:
 
 @click.command()
 def docs() -> None:
-    """Write what the docs take from the notebooks: the table of parameters, the picture."""
+    """Update the parts of the docs made from notebooks: a parameter table and a picture."""
     from mnist_nb.tools.site.front import PAGE, PICTURE, write_docs
 
     changed = write_docs(PROJECT)
     for path in (PAGE, PICTURE):
-        click.echo(f"{path}: {'renewed' if path in changed else 'unchanged'}")
+        click.echo(f"{path}: {'updated' if path in changed else 'unchanged'}")
 
 
 COMMANDS = (refresh, lint, docs, student, grade, site, slides)

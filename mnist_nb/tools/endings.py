@@ -1,4 +1,7 @@
-"""How a command ends: by a signal that asks for it, or after its readers have left."""
+"""Handle what ends a command early: stop signals, and output that nobody reads any more.
+
+The command line, `run` and `sweep` use these context managers.
+"""
 
 import contextlib
 import errno
@@ -12,31 +15,31 @@ from multiprocessing import resource_tracker
 
 from mnist_nb.errors import Problem
 
-# what batch systems, `timeout` and a terminal that is closed send
-STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-LEFT = (errno.EPIPE, errno.EIO)  # a pipe that nobody reads, a terminal that is gone
+# sent by batch systems, by `timeout`, and when a terminal is closed
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+READER_GONE = (errno.EPIPE, errno.EIO)  # a closed pipe, a closed terminal
 
-asked_to_stop = threading.Event()  # in a worker of a sweep: a signal came that is not for it
+asked_to_stop = threading.Event()  # set in a sweep's worker when it receives a stop signal
 
 
 @contextlib.contextmanager
-def like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, with a KeyboardInterrupt."""
-    heard = [number for number in STOPS if signal.getsignal(number) is signal.SIG_DFL]
-    with _handled(heard, signal.default_int_handler):
+def stop_like_ctrl_c() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP raise a KeyboardInterrupt in the `with` block, as Ctrl-C does."""
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    with _handled_by(heard, signal.default_int_handler):
         yield
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Finish what is inside: Ctrl-C, SIGTERM and SIGHUP come too late for it."""
-    with _handled([signal.SIGINT, *STOPS], lambda *_: None):
+def ignore_stop_signals() -> Iterator[None]:
+    """Ignore Ctrl-C, SIGTERM and SIGHUP in the `with` block, so that it can finish."""
+    with _handled_by([signal.SIGINT, *STOP_SIGNALS], lambda *_: None):
         yield
 
 
 @contextlib.contextmanager
-def _handled(signals: list[int], handler: Callable) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where none can be handled
+def _handled_by(signals: list[int], handler: Callable) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # it alone can set them
         yield
         return
     before = {number: signal.signal(number, handler) for number in signals}
@@ -48,41 +51,44 @@ def _handled(signals: list[int], handler: Callable) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def later() -> Iterator[None]:
-    """Put signals off, here and for good in the processes that are started meanwhile."""
+def block_stop_signals() -> Iterator[None]:
+    """Block stop signals in the `with` block; processes started in it keep them blocked."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # it would let them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, *STOPS])
+    resource_tracker.ensure_running()  # started in the block, it would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, *STOP_SIGNALS])
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def leave_to_parent() -> None:
-    """Leave Ctrl-C and the like to the process that started this one, within `later`."""
-    numbers = [signal.SIGINT, *STOPS]
+def leave_stopping_to_parent() -> None:
+    """Make this worker only note stop signals, as the process that started it handles them.
+
+    Call it in a process that was started within `block_stop_signals`.
+    """
+    numbers = [signal.SIGINT, *STOP_SIGNALS]
     for number in numbers:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as after `nohup`
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it
             signal.signal(number, lambda *_: asked_to_stop.set())
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 @contextlib.contextmanager
-def read_or_not() -> Iterator[None]:
-    """Let what is inside go on when what it prints cannot be written any more.
+def survive_lost_output() -> Iterator[None]:
+    """Let the `with` block finish even if its output can no longer be written.
 
     Raises:
-        Problem: at the end, if it is not that the reader has left, as in `… | head`.
+        Problem: after the block, if writing failed and the reader had not left (as `head` does).
     """
     lost: list[OSError] = []
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream]
     for stream in streams:
         for name in ("write", "flush"):
-            setattr(stream, name, _unfailing(stream, getattr(stream, name), lost))
+            setattr(stream, name, _never_failing(stream, getattr(stream, name), lost))
     try:
         yield
         for stream in streams:
@@ -92,14 +98,14 @@ def read_or_not() -> Iterator[None]:
             with contextlib.suppress(AttributeError):
                 del stream.write, stream.flush
     for error in lost:
-        if error.errno not in LEFT:
+        if error.errno not in READER_GONE:
             raise Problem(
-                f"what is printed cannot be written ({error.strerror}); what was run is kept"
+                f"the output cannot be written ({error.strerror}); finished runs are kept"
             )
 
 
-def _unfailing(stream, method: Callable, lost: list[OSError]) -> Callable:
-    """Return `method` of a stream that goes nowhere once it has failed; why is put into `lost`."""
+def _never_failing(stream, method: Callable, lost: list[OSError]) -> Callable:
+    """Return `method` of `stream`, but on an OSError add it to `lost` and discard all output."""
 
     @functools.wraps(method)
     def call(*arguments):

@@ -1,15 +1,15 @@
-"""Make an environment, and install the exact versions of environment.yml into it.
+"""Create a virtual environment and install the versions pinned in environment.yml into it.
 
-`make setup` runs this file before anything is installed: it needs the standard library only.
+`make setup` runs this file before any package is installed, so it uses the standard library only.
 """
 # ruff: noqa: UP036
 
 import sys
 
-if sys.version_info < (3, 11):  # said before an older Python stumbles over what follows
+if sys.version_info < (3, 11):  # checked before imports that an older Python lacks
     sys.exit(
-        f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, this needs 3.11 "
-        "or newer. Name another one: make setup PYTHON=python3.12"
+        f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, but 3.11 "
+        "or newer is needed. Name another one: make setup PYTHON=python3.12"
     )
 
 import contextlib
@@ -34,13 +34,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 PAIR = ("torch", "torchvision")  # each torchvision is built for one torch
 PROBE_SECONDS = 3.0
 _LARGEST_PAGE = 16 * 1024 * 1024
-# pip's settings that say where packages come from, and those that send them elsewhere
+# pip's settings for where packages come from, and for installing them elsewhere
 _SOURCES = {"index-url", "extra-index-url", "find-links", "no-index"}
 _ELSEWHERE = {"target", "prefix", "root"}
 _PYPI = "https://pypi.org/simple"
-_AGENT = {"User-Agent": "mnist-nb"}  # some servers refuse what urllib calls itself
+_AGENT = {"User-Agent": "mnist-nb"}  # some servers reject urllib's default
 
-_stopped: list[int] = []  # Ctrl-C: pip ends by itself, then this does
+_stopped: list[int] = []  # not empty after Ctrl-C; we exit once pip has ended
 
 
 def pins() -> dict[str, str]:
@@ -55,8 +55,8 @@ def pinned(name: str) -> str:
     return pins()[name].partition("==")[2].split(";")[0].strip()
 
 
-def made_from() -> str:
-    """Return what an environment is made from: the two files, as they are."""
+def specification() -> str:
+    """Return the text of the two files that define the environment."""
     names = ("environment.yml", "pyproject.toml")
     return "".join((PROJECT / name).read_text(encoding="utf-8") for name in names)
 
@@ -65,20 +65,20 @@ def made_from() -> str:
 
 
 def make(folder: Path) -> None:
-    """Make an environment without packages in `folder`; nothing that lies there is lost.
+    """Create an empty environment in `folder`, without removing anything there.
 
     Raises:
-        SystemExit: there are other things, or it cannot be made; with one sentence.
+        SystemExit: `folder` has other contents, or the environment cannot be created.
     """
     if os.path.lexists(folder / "bin" / "python"):
-        sys.exit(f"The Python that {folder} was made with is not there any more. Remove this "
+        sys.exit(f"The Python that {folder} was made with no longer exists. Remove this "
                  f"environment (rm -r '{folder}'), then run make setup again.")  # fmt: skip
     new = not folder.exists()
     if not new and not (folder / "pyvenv.cfg").is_file() and any(folder.iterdir()):
-        sys.exit(f"{folder} is no environment and has other things in it. Name a new folder: "
+        sys.exit(f"{folder} is not an environment, but not empty. Name a new folder: "
                  "make setup VENV=/path/to/environment")  # fmt: skip
     if not importlib.util.find_spec("ensurepip"):
-        sys.exit(f"{sys.executable} cannot make environments; on Debian: "
+        sys.exit(f"{sys.executable} has no ensurepip, so it cannot make environments. On Debian: "
                  "apt-get install python3-venv")  # fmt: skip
     command = [sys.executable, "-m", "venv", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -90,7 +90,7 @@ def make(folder: Path) -> None:
         sys.exit(f"{sys.executable} cannot make an environment in {folder}: {said[-1]}")
 
 
-# --- what is here
+# --- what is installed
 
 
 def _site_packages() -> set[Path]:
@@ -98,7 +98,7 @@ def _site_packages() -> set[Path]:
 
 
 def _version(name: str) -> str:
-    """Return the installed version of `name`, or nothing."""
+    """Return the installed version of `name`, or ""."""
     try:
         return importlib.metadata.version(name) or ""
     except importlib.metadata.PackageNotFoundError:
@@ -106,9 +106,9 @@ def _version(name: str) -> str:
 
 
 def unfinished() -> list[Path]:
-    """Return the records of packages that pip was installing when it was stopped.
+    """Return the .dist-info folders of packages whose installation was interrupted.
 
-    pip writes RECORD last, and afterwards takes a package without it for a whole one.
+    pip writes RECORD last, but treats a package without it as completely installed.
     """
     ours = (*(f"{name}-" for name in pins()), "nvidia-", "cuda-", "triton-")
     found = []
@@ -121,8 +121,8 @@ def unfinished() -> list[Path]:
     return sorted(found)
 
 
-def lacking() -> list[str]:
-    """Return the requirements that this environment does not fulfil, this project included."""
+def missing_requirements() -> list[str]:
+    """Return the requirements (and this project) that the environment does not have."""
     try:
         from packaging.requirements import Requirement
     except ImportError:
@@ -152,12 +152,12 @@ def _writable() -> bool:
 
 
 def has_two_builds() -> bool:
-    """Return whether torch comes for this system with and without NVIDIA's libraries."""
+    """Return whether torch has both a CPU and a CUDA build for this system."""
     return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 def build_here() -> str:
-    """Return "cpu" or "cuda", the build of both pinned packages here; nothing if they disagree."""
+    """Return the installed build of both pinned packages, "cpu" or "cuda"; "" if they differ."""
     versions = [_version(name) for name in PAIR]
     if any(v.partition("+")[0] != pinned(n) for n, v in zip(PAIR, versions, strict=True)):
         return ""
@@ -165,12 +165,12 @@ def build_here() -> str:
     return builds.pop() if len(builds) == 1 else ""
 
 
-def card(root: Path = Path("/")) -> str:
-    """Return the sign of an NVIDIA card on this machine, or of its driver; nothing without one."""
+def nvidia_sign(root: Path = Path("/")) -> str:
+    """Return a path that shows that this machine has an NVIDIA card or driver, or ""."""
     signs = [
         "proc/driver/nvidia",
         "dev/nvidia0",
-        "usr/lib/wsl/lib/nvidia-smi",  # of Windows' driver, in WSL
+        "usr/lib/wsl/lib/nvidia-smi",  # the Windows driver, in WSL
         "usr/lib/wsl/lib/libcuda.so.1",
     ]
     for sign in signs:
@@ -181,15 +181,15 @@ def card(root: Path = Path("/")) -> str:
             vendor, kind = ((device / name).read_text() for name in ("vendor", "class"))
         except OSError:
             continue
-        if vendor.startswith("0x10de") and kind.startswith("0x03"):  # NVIDIA, a display
+        if vendor.startswith("0x10de") and kind.startswith("0x03"):  # vendor NVIDIA, class display
             return f"/{device.relative_to(root)}"
     return shutil.which("nvidia-smi") or ""
 
 
-def refusal(index: str, seconds: float = PROBE_SECONDS) -> str:
-    """Return why `index` does not give this Python the CPU builds; nothing if it does.
+def cpu_index_error(index: str, seconds: float = PROBE_SECONDS) -> str:
+    """Return why `index` does not offer the CPU builds for this Python, or "" if it does.
 
-    Asks for its two pages and looks for the pinned versions in them, within `seconds` in all.
+    Fetch its pages of torch and torchvision within `seconds`, and look for the pinned versions.
     """
     said: list[str] = []
     python = f"cp{sys.version_info[0]}{sys.version_info[1]}"
@@ -208,34 +208,34 @@ def refusal(index: str, seconds: float = PROBE_SECONDS) -> str:
                     said.append(f"does not list {wheel} for this Python")
                     return
             said.append("")
-        except Exception as error:  # whatever it is, there is another way
+        except Exception as error:  # after any error, we use the package index
             said.append("did not answer (" + " ".join(str(error).split()) + ")")
 
-    asking = threading.Thread(target=ask, daemon=True)  # a name may take minutes to be unknown
+    asking = threading.Thread(target=ask, daemon=True)  # resolving a host name may take minutes
     asking.start()
     asking.join(seconds)
     return said[0] if said else f"did not answer within {seconds:g} seconds"
 
 
 def choose(choice: str, index: str, settings: dict[str, str]) -> tuple[str, str]:
-    """Return the build of torch to take, "cpu" or "cuda", and why, as a sentence.
+    """Return the build of torch to install, "cpu" or "cuda", and the reason.
 
     Args:
-        choice: "cpu", "cuda", or nothing: as this machine and `index` are.
-        index: the address of torch's own index of CPU builds.
-        settings: pip's, by name without section.
+        choice: "cpu", "cuda", or "" to decide by this machine and `index`.
+        index: the address of torch's index of CPU builds.
+        settings: pip's settings, by name without section.
     """
     if choice:
-        return choice, f"TORCH={choice} says so"
-    other = "TORCH=cpu takes the build without NVIDIA's libraries"
-    if sign := card():
+        return choice, f"TORCH={choice} was given"
+    other = "TORCH=cpu installs the build without NVIDIA's libraries"
+    if sign := nvidia_sign():
         return "cuda", f"there is an NVIDIA card ({sign}); {other}"
     if sources := sorted(_SOURCES & settings.keys()):
         named = ", ".join(sources)
-        return "cuda", f"pip's settings say where packages come from ({named}); {other}"
-    if reason := refusal(index):
+        return "cuda", f"pip's settings name a source of packages ({named}); {other}"
+    if reason := cpu_index_error(index):
         return "cuda", f"there is no NVIDIA card, but {index} {reason}; it takes 5.5 GB"
-    return "cpu", "there is no NVIDIA card; TORCH=cuda takes the build for one"
+    return "cpu", "there is no NVIDIA card; TORCH=cuda installs the build for one"
 
 
 # --- pip
@@ -243,11 +243,11 @@ def choose(choice: str, index: str, settings: dict[str, str]) -> tuple[str, str]
 
 def _end_if_stopped() -> None:
     if _stopped:
-        sys.exit("Interrupted. What is installed stays, and make setup goes on from there.")
+        sys.exit("Interrupted. To continue the installation, run make setup again.")
 
 
 def _pip(*words: str, **options) -> subprocess.CompletedProcess:
-    """Run pip in this environment, whatever else lies on Python's path."""
+    """Run pip in this environment, without packages from elsewhere on Python's path."""
     done = subprocess.run([sys.executable, "-I", "-m", "pip", *words], cwd=PROJECT, **options)
     _end_if_stopped()
     return done
@@ -259,7 +259,7 @@ def _install(*words: str, **options) -> subprocess.CompletedProcess:
 
 @functools.cache
 def settings() -> dict[str, str]:
-    """Return pip's settings for installing, from its files and variables, without sections."""
+    """Return pip's settings for `pip install`, from its files and variables: name -> value."""
     done = _pip("config", "list", capture_output=True, text=True)
     found = re.findall(r"^(global|install|:env:)\.([a-z-]+)=(.*)$", done.stdout, re.M)
     return {
@@ -270,10 +270,9 @@ def settings() -> dict[str, str]:
 
 
 def _install_pair(build: str, index: str) -> str:
-    """Install torch and torchvision in this build; return why that failed, or nothing."""
+    """Install torch and torchvision in this build; return why that failed, or ""."""
     if build == "cpu":
-        # in place of what pip's settings say: these two come from nowhere else, and nothing else
-        # comes from there
+        # override pip's settings: these two packages come from `index` only, and no others do
         where = {"PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": index}
         words = [f"{name}=={pinned(name)}+cpu" for name in PAIR]
     else:
@@ -290,12 +289,12 @@ def _remove_unfinished() -> None:
 
 
 def _install_torch(choice: str, index: str) -> None:
-    """Install torch's CPU build where that is the one to take; the other comes with the rest."""
+    """Install torch's CPU build if it is to be used; the CUDA build is among the pins."""
     here = build_here()
     if here and (choice in ("", here) or not has_two_builds()):
         return
     if not has_two_builds():
-        print("torch: from the package index, the one build for this system.", flush=True)
+        print("torch: from the package index, which has one build for this system.", flush=True)
         return
     build, why = choose(choice, index, settings())
     _end_if_stopped()
@@ -305,19 +304,19 @@ def _install_torch(choice: str, index: str) -> None:
         reason = _install_pair("cpu", index)
         if not reason:
             return
-        failed = f"The CPU build could not be had from {index} ({reason})"
+        failed = f"The CPU build could not be installed from {index} ({reason})"
         if choice:
-            sys.exit(f"{failed}. Try again, or leave TORCH=cpu out.")
+            sys.exit(f"{failed}. Try again, or omit TORCH=cpu.")
         print(f"{failed}; torch comes from the package index.", flush=True)
         _remove_unfinished()
-    if any(_version(name).endswith("+cpu") for name in PAIR):  # pip would leave it
+    if any(_version(name).endswith("+cpu") for name in PAIR):  # pip would not replace it
         reason = _install_pair("cuda", index)
         if reason:
-            sys.exit(f"torch could not be had from the package index ({reason}).")
+            sys.exit(f"torch could not be installed from the package index ({reason}).")
 
 
-def _need_pip() -> None:
-    """Bring pip where an environment was cut off while it was made."""
+def _ensure_pip() -> None:
+    """Install pip if the creation of the environment was interrupted before that."""
     if importlib.util.find_spec("pip"):
         return
     command = [sys.executable, "-I", "-m", "ensurepip", "--default-pip"]
@@ -326,8 +325,8 @@ def _need_pip() -> None:
                  "make setup again.")  # fmt: skip
 
 
-def _write_place_in_ascii() -> None:
-    """Write where this project lies so that Python reads it at its start in every locale."""
+def _rewrite_pth_in_ascii() -> None:
+    """Rewrite mnist_nb.pth in ASCII, as Python may not decode this project's path at its start."""
     for path in (folder / "mnist_nb.pth" for folder in _site_packages()):
         if path.is_file() and not (place := path.read_bytes().strip()).isascii():
             path.write_text(f"import os, sys; sys.path.append(os.fsdecode({place!r}))\n")
@@ -335,11 +334,11 @@ def _write_place_in_ascii() -> None:
 
 def _install_all(choice: str, index: str, project: bool) -> None:
     """Install all pins, and this project too if `project`."""
-    print(f"Installing the exact versions of environment.yml into {sys.prefix}; minutes, the "
-          "first time.", flush=True)  # fmt: skip
-    _need_pip()
+    print(f"Installing the exact versions of environment.yml into {sys.prefix}; this takes "
+          "minutes the first time.", flush=True)  # fmt: skip
+    _ensure_pip()
     if elsewhere := sorted(_ELSEWHERE & settings().keys()):
-        sys.exit(f"pip's settings have a {elsewhere[0]}, to which everything would go instead of "
+        sys.exit(f"pip's settings have {elsewhere[0]!r}, which would install everything outside "
                  f"{sys.prefix}. Remove that line (pip config debug names the files), then run "
                  "make setup again.")  # fmt: skip
     _remove_unfinished()
@@ -350,17 +349,17 @@ def _install_all(choice: str, index: str, project: bool) -> None:
         done = _install("-r", str(listed))
     if project and not done.returncode:
         done = _install("--no-deps", "--no-build-isolation", "-e", ".")
-        _write_place_in_ascii()
+        _rewrite_pth_in_ascii()
     if done.returncode:
-        sys.exit("pip could not install everything; above it says why. What is installed stays, "
-                 "and make setup goes on from there.")  # fmt: skip
+        sys.exit("pip could not install everything; see its message above. To continue, run make "
+                 "setup again.")  # fmt: skip
 
 
 # --- what make calls
 
 
 def _write(path: Path, text: str) -> None:
-    """Write `text` to `path` whole, unless it is there already."""
+    """Write `text` to `path` atomically, unless the file has this text already."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(exist_ok=True)
         part = path.with_name(f"{path.name}.part")
@@ -369,42 +368,42 @@ def _write(path: Path, text: str) -> None:
 
 
 def fill(choice: str, index: str) -> None:
-    """Install everything into the environment that runs this, unless it is there.
+    """Install what is missing into the environment whose Python runs this.
 
     Raises:
-        SystemExit: something is wrong that a person can put right; with one sentence.
+        SystemExit: the installation failed; the message says what to do.
     """
     if choice not in ("", "cpu", "cuda"):
-        sys.exit(f"TORCH is {choice!r}; give cpu or cuda, or leave it out.")
+        sys.exit(f"TORCH is {choice!r}; give cpu or cuda, or omit it.")
     stamp = Path(sys.prefix, ".mnist-nb-ready")
     folder, _, made = (stamp.read_text("utf-8") if stamp.is_file() else "").partition("\n")
     other_build = choice and has_two_builds() and build_here() != choice
     if not _writable():
         missing = [f"torch's {choice} build"] if other_build else []
-        missing += lacking() if made != made_from() else []
+        missing += missing_requirements() if made != specification() else []
         if missing:
             sys.exit(f"{sys.prefix} lacks {', '.join(missing[:3])}"
                      f"{f' and {len(missing) - 3} more' if missing[3:] else ''}, and you may not "
-                     "write there. Ask whoever made it to run make setup, or take an environment "
-                     "of your own: make setup VENV=.venv")  # fmt: skip
-    elif (new := made != made_from() or folder != str(PROJECT)) or other_build:
+                     "write there. Ask its owner to run make setup, or use an environment of your "
+                     "own: make setup VENV=.venv")  # fmt: skip
+    elif (new := made != specification() or folder != str(PROJECT)) or other_build:
         _install_all(choice, index, project=new)
-        _write(stamp, f"{PROJECT}\n{made_from()}")
-    # what is installed aside is renewed when this changes
-    with contextlib.suppress(OSError):  # in a project that others own, nothing is put aside
-        made_with = f"{sys.prefix}\n{sys.version}\n{made_from()}"
+        _write(stamp, f"{PROJECT}\n{specification()}")
+    # the Makefile reinstalls nbgrader and others in build/ when this file changes
+    with contextlib.suppress(OSError):  # in a read-only project, nothing is installed there
+        made_with = f"{sys.prefix}\n{sys.version}\n{specification()}"
         _write(PROJECT / "build" / "environment.txt", made_with)
 
 
 def main() -> None:
-    """Do what the Makefile asks: `new FOLDER`, or `fill TORCH INDEX`."""
+    """Run the action that the Makefile names: `new FOLDER`, or `fill TORCH INDEX`."""
     signal.signal(signal.SIGINT, lambda *_: _stopped.append(1))
     action, *words = sys.argv[1:]
     try:
         {"new": lambda folder: make(Path(folder)), "fill": fill}[action](*words)
     except OSError as error:
-        sys.exit(f"The environment could not be made: {error}. Put that right, then run make "
-                 "setup again.")  # fmt: skip
+        sys.exit(f"The environment could not be made: {error}. Fix that, then run make setup "
+                 "again.")  # fmt: skip
 
 
 if __name__ == "__main__":

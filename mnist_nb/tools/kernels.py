@@ -1,9 +1,9 @@
-"""Start kernels in one way: forked from a launcher that has imported torch, sockets but no ports.
+"""Start kernels quickly: fork them from a launcher process that has already imported torch.
 
-`use` makes this process start its kernels so, whoever asks for one: papermill, nbclient, nbval or
-JupyterLab. `Provisioner` is an extension point of jupyter_client. Where a kernel cannot be forked
-(macOS, Windows, another interpreter, another environment than the launcher's, or
-`MNIST_NB_WARM=0`) Jupyter starts it as ever, which only takes longer.
+After a call of `use`, papermill, nbclient, nbval and JupyterLab start this process's kernels
+through `Provisioner`, which jupyter_client loads as a plugin. Kernels communicate over Unix
+sockets, not ports. If a kernel cannot be forked (macOS, Windows, a different interpreter or
+environment, or `MNIST_NB_WARM=0`), Jupyter starts it in its usual, slower way.
 """
 
 import atexit
@@ -29,38 +29,38 @@ from traitlets import Type, default
 
 from mnist_nb.tools.launcher_client import ForkedKernel, Launcher
 
-NAME = "mnist-nb"  # of the provisioner, in pyproject.toml
-# What this project's notebooks import, and what these import for a first table and figure.
+NAME = "mnist-nb"  # the provisioner's name in pyproject.toml
+# The notebooks' imports, and the modules needed for the first table and figure.
 MODULES = (
     "torch", "torchvision", "pandas", "pandas.io.formats.html", "matplotlib.pyplot",
     "matplotlib.backends.backend_agg", "PIL.BmpImagePlugin", "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin",
 )  # fmt: skip
-HOST = "MNIST_NB_LAUNCHER"  # the folder of the launcher whose guest this process may be
+HOST = "MNIST_NB_LAUNCHER"  # variable with the folder of a launcher to share
 LONGEST_SOCKET = 100  # bytes in a socket's path: Linux allows 107, macOS 103
 _launcher: Launcher | None = None
 
 
 class Provisioner(LocalProvisioner):
-    """Starts a kernel with sockets in a private folder, forked if it can be."""
+    """Start a kernel with sockets in a private folder, forked if possible."""
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Choose sockets in place of ports, wherever their paths are short enough."""
-        manager, launcher = self.parent, _started()
+        """Use sockets instead of ports, if their paths are short enough."""
+        manager, launcher = self.parent, _running_launcher()
         kwargs["env"] = launcher.environment_for(kwargs.get("env") or os.environ)
-        python = "ipykernel_launcher" in self.kernel_spec.argv  # others may not know ipc
+        python = "ipykernel_launcher" in self.kernel_spec.argv  # other kernels may not support ipc
         if manager and python and manager.transport == "tcp" and os.name != "nt":
             folder = os.path.join(launcher.folder, str(next(launcher.numbers)))
             if len(os.fsencode(folder)) + len("/kernel-12345") <= LONGEST_SOCKET:
                 os.makedirs(folder, 0o700, exist_ok=True)
                 manager.transport, manager.ip = "ipc", os.path.join(folder, "kernel")
                 manager.cache_ports = False
-                if launcher.isolate:  # in JupyterLab, others find it where such files always are
+                if launcher.isolate:  # not in JupyterLab, where other programs look for it
                     manager.connection_file = os.path.join(folder, "kernel.json")
         return await super().pre_launch(**kwargs)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any):
-        """Fork the kernel that `cmd` starts; start it as Jupyter does where that cannot be."""
+        """Fork the kernel that `cmd` would start; if that is impossible, run `cmd` instead."""
         kernel = await self._forked(cmd, **kwargs)
         if kernel is None:
             return await super().launch_kernel(cmd, **kwargs)
@@ -78,36 +78,40 @@ class Provisioner(LocalProvisioner):
         if more or cmd[:3] != own or not os.path.isdir(cwd):
             return None
         if "MATPLOTLIBRC" not in environment and os.path.exists(f"{cwd}/matplotlibrc"):
-            return None  # Matplotlib looks for it in the working folder when it is imported
+            return None  # Matplotlib reads it when imported, so the launcher's would be wrong
         if not all(map(os.path.isabs, environment.get("PYTHONPATH", "/").split(os.pathsep))):
-            return None  # what is relative counts from the working folder
+            return None  # relative paths depend on the working folder
         with contextlib.ExitStack() as stack:
             null = stack.enter_context(open(os.devnull, "r+b"))
             try:
-                streams = [null.fileno(), _number(stdout, 1, null), _number(stderr, 2, null)]
-            except (OSError, ValueError):  # a pipe, or none
+                streams = [
+                    null.fileno(),
+                    _descriptor(stdout, 1, null),
+                    _descriptor(stderr, 2, null),
+                ]
+            except (OSError, ValueError):  # a pipe, or a closed stream
                 return None
-            return await _started().fork(cmd[3:], environment, cwd, streams)
+            return await _running_launcher().fork(cmd[3:], environment, cwd, streams)
 
     async def send_signal(self, signum: int) -> None:
-        """Send a signal to the kernel and what it started, unless the kernel has ended."""
+        """Send a signal to the kernel and its children, unless the kernel has ended."""
         if self.process and self.process.poll() is None:
             await super().send_signal(signum)
 
     async def cleanup(self, restart: bool = False) -> None:
-        """Remove the kernel's sockets, which a restart uses again."""
+        """Remove the kernel's sockets, except before a restart, which uses them again."""
         await super().cleanup(restart)
         if self.parent and self.parent.transport == "ipc" and not restart:
             folder = os.path.dirname(self.parent.ip)
-            if os.path.dirname(folder) == _started().folder:
+            if os.path.dirname(folder) == _running_launcher().folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 class Client(AsyncKernelClient):
-    """Sees that a kernel is ready from what it says, not from a fifth of a second of silence."""
+    """Wait for a kernel's idle message; Jupyter's client waits for 0.2 s without a message."""
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
-        """Return once the kernel answers, and what it said until then is read.
+        """Return when the kernel has answered and all its messages until then are read.
 
         Raises:
             RuntimeError: the kernel has ended, or does not answer within `timeout` seconds.
@@ -119,7 +123,7 @@ class Client(AsyncKernelClient):
             with contextlib.suppress(Empty):
                 reply = reply or await self.get_shell_msg(timeout=1)
                 said = {}
-                while said.get("execution_state") != "idle":  # the last thing it says of a request
+                while said.get("execution_state") != "idle":  # the last message of a request
                     said = (await self.get_iopub_msg(timeout=0.05))["content"]
                 return self._handle_kernel_info_reply(reply)
             if not await self.is_alive():
@@ -129,22 +133,22 @@ class Client(AsyncKernelClient):
 
 
 class Manager(AsyncKernelManager):
-    """Starts kernels of this Python, whatever else is installed as `python3`.
+    """Start kernels of this Python, even if the kernel spec `python3` names a different one.
 
-    It and its client look for the kernel ten times as often as Jupyter's do, and so lose less
-    than a tenth of a second when one starts or ends.
+    It polls the kernel ten times as often as Jupyter does, which saves up to a tenth of a second
+    when a kernel starts or ends.
     """
 
     client_factory = Type(Client)
 
     @default("kernel_spec_manager")
-    def _own_python(self) -> KernelSpecManager:
+    def _specs_of_this_python(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[])
 
     @default("context")
-    def _impatient(self) -> zmq.asyncio.Context:
+    def _quick_context(self) -> zmq.asyncio.Context:
         context = self._context_default()
-        context.reconnect_ivl = 10  # milliseconds, until the kernel has its sockets
+        context.reconnect_ivl = 10  # milliseconds between attempts
         return context
 
     async def _async_finish_shutdown(self, waittime=None, pollinterval=0.01, restart=False):
@@ -152,29 +156,29 @@ class Manager(AsyncKernelManager):
 
 
 def use(notebook: Mapping | None = None, isolate: bool = True) -> None:
-    """Start this process's kernels here from now on, forked from a launcher.
+    """Make this process fork its kernels from a launcher from now on.
 
-    The launcher starts now and imports in the background: `MODULES`, unless there is a `notebook`
-    that needs none of them. With `isolate`, people's own settings do not reach the kernels.
+    The launcher starts now and imports `MODULES` in the background, unless `notebook` needs none
+    of them. With `isolate`, kernels start without the user's personal settings.
     """
     global _launcher
     factory = KernelProvisionerFactory.instance()
     place = EntryPoint(NAME, f"{__name__}:Provisioner", factory.GROUP_NAME)
-    factory.provisioners.setdefault(NAME, place)  # where this version was not installed again
+    factory.provisioners.setdefault(NAME, place)  # if the installed package is older and lacks it
     factory.default_provisioner_name = NAME
     modules = _modules(notebook)
     if _launcher is None or _launcher.owner != os.getpid():
         _launcher = Launcher(modules, isolate, os.environ.get(HOST))
         atexit.register(_launcher.stop)
-    _launcher.modules = modules or _launcher.modules  # once one notebook has needed them
+    _launcher.modules = modules or _launcher.modules  # keep them once a notebook has needed them
     _launcher.start(_launcher.environment_for(os.environ))
 
 
 @contextlib.contextmanager
 def shared(notebook: Mapping | None, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A launcher for several processes with that `environment`; what to add to it.
+    """Start a launcher that several processes with this `environment` share.
 
-    It starts now. So it is done with its imports when they are, and there is one for all.
+    Yield the variables to add to their environment. The launcher imports while they start.
     """
     launcher = Launcher(_modules(notebook))
     try:
@@ -185,25 +189,25 @@ def shared(notebook: Mapping | None, environment: Mapping[str, str]) -> Iterator
 
 
 def _modules(notebook: Mapping | None) -> tuple[str, ...]:
-    """What a launcher imports for `notebook`: nothing where no cell needs torch."""
+    """Return the modules to import for `notebook`: none if no cell uses torch or mnist_nb."""
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"] if notebook else []
     code = ["".join(cell["source"]) for cell in cells]
     needed = notebook is None or any(re.search(r"\b(torch|mnist_nb)\b", c) for c in code)
     return MODULES if needed else ()
 
 
-def _started() -> Launcher:
+def _running_launcher() -> Launcher:
     if _launcher is None or _launcher.owner != os.getpid():
         use()
     return _launcher
 
 
-def _number(stream: Any, default: int, null) -> int:
-    """Return the descriptor that Popen would take for `stream`; ValueError for a pipe."""
+def _descriptor(stream: Any, default: int, null) -> int:
+    """Return the file descriptor that Popen would use for `stream`; ValueError for a pipe."""
     if stream == subprocess.DEVNULL:
         return null.fileno()
     number = default if stream is None else stream if isinstance(stream, int) else stream.fileno()
     if number < 0:
-        raise ValueError("a pipe has two ends, and this process would keep one")
+        raise ValueError("a pipe cannot be passed to a forked kernel")
     os.fstat(number)
     return number

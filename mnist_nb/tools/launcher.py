@@ -1,16 +1,16 @@
-"""Import what notebooks need once, then fork a kernel for each request.
+"""Import the modules that notebooks need once, then fork a kernel for each request.
 
-Started by `launcher_client.py`, as a script of its own, with a socket to its client, one at which
-guests may knock, and the modules to import. Linux only. A forked kernel is what a fresh one is:
-its own session, environment, working folder, standard streams, signals and random state.
+`launcher_client.py` starts this script, with a socket to the client, a listening socket, and the
+modules to import. Linux only. A forked kernel is like a freshly started one: it has its own
+session, environment, working folder, standard streams, signal handlers and random state.
 
-For each kernel the client sends one byte with four file descriptors: the kernel's standard
-streams, and a socket. Through that socket come the arguments, the environment, the folder and the
-limits, as a line of JSON; the kernel's process id and, when it has ended, its exit code go back.
-Where the client closes it, the kernel is killed; where the client ends, all of them are. A request
-that cannot be met is closed without an answer, and the other kernels go on.
+Protocol: to start a kernel, the client sends one byte with four file descriptors, the kernel's
+standard streams and a socket. On that socket the client sends one line of JSON (arguments,
+environment, working folder, limits), and receives the process id and later the exit code. If the
+client closes the socket, the kernel is killed; if the client ends, all its kernels are killed. If
+a kernel cannot be started, the launcher closes its socket and continues with the others.
 
-A guest, a worker of the client's sweep, asks in the same way for kernels of its own.
+A guest (another process, such as a sweep's worker) uses the listening socket in the same way.
 """
 
 import atexit
@@ -33,7 +33,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
-BASE = (  # what ipykernel and IPython import until a kernel is ready
+BASE = (  # imported by ipykernel and IPython until a kernel is ready
     "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "sqlite3",
     "tornado.platform.asyncio", "IPython.core.interactiveshell", "IPython.core.completerlib",
     "IPython.core.debugger", "IPython.core.oinspect", "IPython.extensions.storemagic",
@@ -42,14 +42,14 @@ PR_SET_PDEATHSIG = 1
 
 
 def import_all(modules: list[str], client: socket.socket) -> dict[str, str]:
-    """Import what each kernel will need; return the variables that the modules set.
+    """Import BASE and `modules`; return the environment variables that they set.
 
-    A module that is not installed is left to the kernel. Ends the process once the client has.
+    Skip modules that are not installed. Stop early if the client has ended.
     """
-    # read while ipykernel and Matplotlib are imported; a kernel's own environment says the same
+    # ipykernel and Matplotlib read these when imported; each kernel has the same values
     os.environ["JPY_PARENT_PID"] = str(os.getpid())
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    # pandas asks at its import whether it is in a kernel, and shows tables in another way if not
+    # pandas checks when imported whether it is in a kernel, and otherwise shows plain tables
     builtins.get_ipython = lambda: SimpleNamespace(kernel=None)
     before = dict(os.environ)
     for name in (*BASE, *modules):
@@ -65,31 +65,31 @@ def import_all(modules: list[str], client: socket.socket) -> dict[str, str]:
 
 
 class Launcher:
-    """The kernels that run, and the sockets through which their clients speak."""
+    """Fork kernels on request, and report to their clients when they end."""
 
-    def __init__(self, client: socket.socket, door: socket.socket):
-        self.client, self.door = client, door
+    def __init__(self, client: socket.socket, listener: socket.socket):
+        self.client, self.listener = client, listener
         self.clients = {client}
         self.pids: dict[socket.socket, int] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(client, selectors.EVENT_READ)
-        if door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            self.selector.register(door, selectors.EVENT_READ)
-        self.woken, self.waker = socket.socketpair()  # a byte each time that a kernel has ended
+        if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            self.selector.register(listener, selectors.EVENT_READ)
+        self.woken, self.waker = socket.socketpair()  # gets a byte per SIGCHLD
         self.waker.setblocking(False)
         self.selector.register(self.woken, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
 
     def serve(self) -> dict | None:
-        """Fork a kernel for each request: its request in the kernel, None once the client ends."""
+        """Serve requests until the client ends; return None, or in a forked kernel its request."""
         while True:
             for key, _ in self.selector.select():
                 if key.fileobj is self.woken:
                     self.woken.recv(1000)
                     self.reap()
-                elif key.fileobj is self.door:
-                    guest, _ = self.door.accept()
+                elif key.fileobj is self.listener:
+                    guest, _ = self.listener.accept()
                     self.clients.add(guest)
                     self.selector.register(guest, selectors.EVENT_READ)
                 elif key.fileobj in self.clients:
@@ -100,7 +100,7 @@ class Launcher:
                             return request
                     except (OSError, ValueError) as error:  # too many files, or processes
                         message = b"no"
-                        print(f"no kernel: {error}", file=sys.stderr, flush=True)
+                        print(f"cannot start a kernel: {error}", file=sys.stderr, flush=True)
                     for stream in streams:
                         with contextlib.suppress(OSError):
                             os.close(stream)
@@ -110,21 +110,21 @@ class Launcher:
                         self.selector.unregister(key.fileobj)
                         self.clients.remove(key.fileobj)
                         key.fileobj.close()
-                elif key.fileobj in self.pids:  # the client of one kernel is gone
+                elif key.fileobj in self.pids:  # the client closed this kernel's socket
                     self.selector.unregister(key.fileobj)
                     self.kill(self.pids[key.fileobj])
 
     def fork(self, streams: list[int]) -> dict | None:
-        """Start one kernel; return its request there, None here.
+        """Fork one kernel; return its request in the kernel, None in the launcher.
 
         Raises:
-            OSError, ValueError: that is not possible; its client sees its socket closed.
+            OSError, ValueError: the kernel cannot be started; its socket is closed.
         """
         *streams, number = streams
         with socket.socket(fileno=os.dup(number)) as kernel:
             with kernel.makefile("r", encoding="utf-8") as lines:
                 line = lines.readline()
-            request = json.loads(line)  # half a line, if the client ended while it was asking
+            request = json.loads(line)  # ValueError if the client ended half-way
             own_pid, pid = os.getpid(), os.fork()
             if pid == 0:
                 return self.become_kernel(request, streams, number, own_pid)
@@ -135,10 +135,10 @@ class Launcher:
         return None
 
     def become_kernel(self, request: dict, streams: list[int], number: int, parent: int) -> dict:
-        """Leave behind, in the forked process, all that is the launcher's."""
+        """Turn the forked process into a kernel: drop all that belongs to the launcher."""
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            os._exit(1)  # the launcher ended before this kernel could notice
+            os._exit(1)  # the launcher ended before prctl took effect
         request["environment"]["JPY_PARENT_PID"] = str(parent)
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -157,7 +157,7 @@ class Launcher:
         return request
 
     def reap(self) -> None:
-        """Tell the clients of the kernels that have ended how they did."""
+        """Send the exit codes of all kernels that have ended to their clients."""
         for kernel, pid in list(self.pids.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -168,19 +168,19 @@ class Launcher:
                 kernel.close()
 
     def kill(self, pid: int) -> None:
-        """Kill a kernel and what it has started."""
-        for kill in (os.killpg, os.kill):  # in its first moment it has no group of its own
+        """Kill a kernel and the processes that it has started."""
+        for kill in (os.killpg, os.kill):  # right after the fork it has no group yet
             with contextlib.suppress(ProcessLookupError):
                 kill(pid, signal.SIGKILL)
 
     def tell(self, kernel: socket.socket, number: int) -> None:
-        """Send a number to the kernel's client, if it still listens."""
+        """Send a number to the kernel's client; ignore a client that has ended."""
         with contextlib.suppress(OSError):
             kernel.sendall(f"{number}\n".encode())
 
 
 def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
-    """Give this process the arguments, environment and state of a kernel started by Python."""
+    """Set arguments, environment and state as in a kernel that was started without fork."""
     os.environ.clear()
     os.environ.update(request["environment"] | set_by_modules)
     os.chdir(request["cwd"])
@@ -191,10 +191,10 @@ def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
     sys.argv[:] = [importlib.util.find_spec("ipykernel_launcher").origin, *request["arguments"]]
     sys.orig_argv[:] = [sys.orig_argv[0], "-m", "ipykernel_launcher", *request["arguments"]]
     del sys.modules["__main__"].__file__
-    threading._counter = itertools.count(1).__next__  # for the names of threads
+    threading._counter = itertools.count(1).__next__  # thread names start at 1
     if tempfile := sys.modules.get("tempfile"):
         tempfile.tempdir = None
-    # Python's own generator is seeded anew by each fork
+    # Python reseeds its own generator after a fork, NumPy and torch do not
     if random := sys.modules.get("numpy.random"):
         random.seed()
     if torch := sys.modules.get("torch"):
@@ -202,37 +202,37 @@ def set_up_as_fresh(request: dict, set_by_modules: dict[str, str]) -> None:
 
 
 def end() -> None:
-    """End this kernel as Python does, but leave its memory to the system.
+    """Exit with code 0 after Python's usual clean-up, but do not destroy the modules.
 
-    To take everything that was imported apart, as Python would, takes half a second.
+    Destroying all that was imported would take half a second.
     """
     from ipykernel.control import ControlThread
 
     threading._shutdown()
     for thread in threading.enumerate():
-        # It may have a last message to send. ipykernel closes what it sends through before it
-        # waits for this thread, which then waits for ever.
+        # Stop this thread before ipykernel's exit handler closes its sockets: with a message
+        # left to send, the thread would never end.
         if isinstance(thread, ControlThread):
             thread.stop()
             thread.join()
-    atexit._run_exitfuncs()  # IPython's empties the notebook's names
+    atexit._run_exitfuncs()  # IPython's clears the notebook's variables
     for thing in gc.get_objects():
         if issubclass(type(thing), io.IOBase.__base__):
-            with contextlib.suppress(Exception):  # a file that is closed, or cannot be written
+            with contextlib.suppress(Exception):  # closed, or not writable
                 thing.flush()
     os._exit(0)
 
 
 def main() -> None:
-    """Serve the client that the command line names: two sockets' numbers, a folder, modules."""
-    number, door, folder, *modules = sys.argv[1:]
+    """Serve a client; arguments: its socket and the listening one (numbers), folder, modules."""
+    number, listener, folder, *modules = sys.argv[1:]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:1] = [] if os.path.abspath(sys.path[0]) == here else sys.path[:1]
     os.set_inheritable(int(number), False)
-    os.set_inheritable(int(door), False)
+    os.set_inheritable(int(listener), False)
     client = socket.socket(fileno=int(number))
     set_by_modules = import_all(modules, client)
-    launcher = Launcher(client, socket.socket(fileno=int(door)))
+    launcher = Launcher(client, socket.socket(fileno=int(listener)))
     request = launcher.serve()
     if request is None:
         for pid in launcher.pids.values():

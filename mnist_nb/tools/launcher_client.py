@@ -1,4 +1,4 @@
-"""This process's side of launcher.py: start it, and ask it for kernels."""
+"""Start `launcher.py` and request kernels from it; `kernels` is the only caller."""
 
 import asyncio
 import contextlib
@@ -22,44 +22,44 @@ from typing import Any
 from mnist_nb.tools.settings import isolated
 
 SCRIPT = Path(__file__).with_name("launcher.py")
-PATIENCE = 120  # seconds for the launcher's imports
-KILLED = -9  # the exit code of a kernel that ended with its launcher
-# Variables that nothing reads while it is imported.
+START_TIMEOUT = 120  # seconds, including the launcher's imports
+KILLED = -9  # exit code of a kernel whose launcher has ended
+# Environment variables that no module reads when imported.
 _HARMLESS = re.compile(
     r"(JPY|PYTEST|MNIST_NB|(__)?DASK)_\w+|PWD|OLDPWD|SHLVL|_|TMPDIR|COLUMNS|LINES"
 )
 
 
 class ForkedKernel:
-    """A kernel that the launcher forked, with what jupyter_client uses of a `Popen`."""
+    """A forked kernel, with the part of `Popen`'s interface that jupyter_client uses."""
 
     stdin = stdout = stderr = None
 
-    def __init__(self, life: socket.socket):
+    def __init__(self, ours: socket.socket):
         self.pid: int | None = None
         self.returncode: int | None = None
-        self._life, self._said = life, b""
-        life.setblocking(False)
+        self._socket, self._received = ours, b""
+        ours.setblocking(False)
 
     def poll(self) -> int | None:
-        """Return the exit code, None while the kernel runs or is being started."""
+        """Return the exit code, or None while the kernel starts or runs."""
         while self.returncode is None:
             try:
-                said = self._life.recv(100)
+                said = self._socket.recv(100)
             except BlockingIOError:
                 return None
             except OSError:
                 said = b""
-            self._said += said
-            pid, *code = self._said.split(b"\n")[:-1] or [None]
+            self._received += said
+            pid, *code = self._received.split(b"\n")[:-1] or [None]
             self.pid = pid and int(pid)
             if code or not said:
                 self.returncode = int(code[0]) if code else KILLED
-                self._life.close()
+                self._socket.close()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code once the kernel has ended; raise TimeoutExpired if it does not."""
+        """Wait for the kernel to end; return its exit code, or raise TimeoutExpired."""
         deadline = time.monotonic() + (timeout or 0)
         while self.poll() is None:
             if timeout is not None and time.monotonic() > deadline:
@@ -74,34 +74,34 @@ class ForkedKernel:
 
 
 class Launcher:
-    """The process that forks this process's kernels, and the folder with their sockets.
+    """Manage the launcher process, and the folder for its kernels' sockets.
 
-    With a `host`, the folder of another process's, this one is its guest as long as it can be.
+    `host` is the folder of another process's launcher, to be shared while its imports match.
     """
 
     def __init__(self, modules: Sequence[str], isolate: bool = True, host: str | None = None):
         self.modules, self.isolate, self.host = modules, isolate, host
         self.owner = os.getpid()
-        place = host if host and os.path.isdir(host) else None  # which removes it all at its end
+        place = host if host and os.path.isdir(host) else None  # its owner removes it
         self.folder = tempfile.mkdtemp(prefix="mnist-nb-", dir=place)
         self._settings = Path(host or self.folder, "settings")
         self.numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._client: socket.socket | None = None  # open as long as there is a launcher
+        self._client: socket.socket | None = None  # open while the launcher runs
         self._imported: dict[str, Any] = {}
         self._outdated: list[tuple] = []  # launchers whose kernels may still run
         self._works = sys.platform == "linux" and os.environ.get("MNIST_NB_WARM") != "0"
 
     def environment_for(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of a kernel: that given, or one without people's settings."""
+        """Return `environment` for a kernel, without personal settings if `isolate` is set."""
         if not self.isolate:
             return dict(environment)
-        self._settings.mkdir(parents=True, exist_ok=True)  # a cleaner of /tmp may have been there
+        self._settings.mkdir(parents=True, exist_ok=True)  # /tmp may have been cleaned
         return isolated(environment, self._settings)
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start the launcher unless it runs; its imports go on while this process does."""
+        """Start the launcher if it does not run yet; return before its imports are done."""
         with self._lock:
             wanted = {"installed": _installed(), "modules": list(self.modules)}
             if self._client and (_has_ended(self._client) or not self._has_imported(wanted)):
@@ -109,14 +109,14 @@ class Launcher:
                 self._process = self._client = self.host = None
             if self._client or not self._works:
                 return
-            wanted["environment"] = _read_at_import(environment)
-            if self.host and (client := _visit(self.host, wanted)):
+            wanted["environment"] = _import_variables(environment)
+            if self.host and (client := _connect(self.host, wanted)):
                 self._client, self._imported = client, wanted
                 return
             self._client, theirs = socket.socketpair()
             self.host, self._imported = None, wanted
-            with theirs, _door(self.folder, wanted) as door:
-                numbers = theirs.fileno(), door.fileno()
+            with theirs, _listener(self.folder, wanted) as listener:
+                numbers = theirs.fileno(), listener.fileno()
                 with open(Path(self.folder, "launcher.log"), "ab") as log:
                     self._process = subprocess.Popen(
                         [sys.executable, SCRIPT, *map(str, numbers), self.folder, *self.modules],
@@ -130,9 +130,9 @@ class Launcher:
     async def fork(
         self, arguments: list[str], environment: dict[str, str], cwd: str, streams: list[int]
     ) -> ForkedKernel | None:
-        """Return a running kernel, or None where it has to be started in the ordinary way."""
+        """Return a running kernel, or None if it cannot be forked."""
         self.start(environment)
-        if not self._works or self._imported["environment"] != _read_at_import(environment):
+        if not self._works or self._imported["environment"] != _import_variables(environment):
             return None
         request = {
             "arguments": arguments,
@@ -140,64 +140,64 @@ class Launcher:
             "cwd": cwd,
             **_limits(),
         }
-        life, theirs = socket.socketpair()
-        kernel, deadline = ForkedKernel(life), time.monotonic() + PATIENCE
+        ours, theirs = socket.socketpair()
+        kernel, deadline = ForkedKernel(ours), time.monotonic() + START_TIMEOUT
         try:
-            life.settimeout(PATIENCE)
+            ours.settimeout(START_TIMEOUT)
             with theirs, self._lock:
                 socket.send_fds(self._client, [b"k"], [*streams, theirs.fileno()])
-            life.sendall(json.dumps(request).encode() + b"\n")
-            life.setblocking(False)
+            ours.sendall(json.dumps(request).encode() + b"\n")
+            ours.setblocking(False)
         except OSError:  # the launcher has just ended
-            life.close()
+            ours.close()
         while kernel.poll() is None and kernel.pid is None and time.monotonic() < deadline:
             await asyncio.sleep(0.005)
         if kernel.pid is None:
-            life.close()
-            self._works = time.monotonic() < deadline  # not worth another wait
+            ours.close()
+            self._works = time.monotonic() < deadline  # after a timeout, do not try again
             return None
         return kernel
 
     def stop(self) -> None:
         """End the launcher and its kernels, and remove the folder."""
-        if self.owner != os.getpid():  # in a fork of the process whose they are
+        if self.owner != os.getpid():  # this is a fork of the owner
             return
         for process, client in [*self._outdated, (self._process, self._client)]:
             if client:
                 client.close()
-            if not process:  # none, or its host's
+            if not process:  # never started, or shared with the host
                 continue
             try:
-                process.wait(timeout=2)  # it kills its kernels, and what these have started
+                process.wait(timeout=2)  # it kills its kernels and their children first
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _door(folder: str, imported: Mapping[str, Any]) -> socket.socket:
-    """Return a socket at which guests may knock who want just what is `imported`.
+def _listener(folder: str, imported: Mapping[str, Any]) -> socket.socket:
+    """Return a socket to which guests can connect who need exactly these imports.
 
-    It does not listen where its path would be too long.
+    If its path would be too long, it does not listen.
     """
-    door = socket.socket(socket.AF_UNIX)
-    path = Path(folder, "door")
+    listener = socket.socket(socket.AF_UNIX)
+    path = Path(folder, "sock")
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        door.bind(str(path))
-        door.listen()
+        listener.bind(str(path))
+        listener.listen()
         Path(folder, "imported").write_text(_sha256(imported))
-    return door
+    return listener
 
 
-def _visit(host: str, wanted: Mapping[str, Any]) -> socket.socket | None:
-    """Return a socket to the launcher in the folder `host`, if it has imported what is wanted."""
+def _connect(host: str, wanted: Mapping[str, Any]) -> socket.socket | None:
+    """Connect to the launcher in the folder `host`; None if its imports are not those wanted."""
     guest = socket.socket(socket.AF_UNIX)
     try:
         if Path(host, "imported").read_text() == _sha256(wanted):
-            guest.connect(str(Path(host, "door")))
+            guest.connect(str(Path(host, "sock")))
             return guest
-    except OSError:  # it has ended, or is about to
+    except OSError:  # it has ended, or is ending
         pass
     guest.close()
     return None
@@ -209,7 +209,7 @@ def _sha256(wanted: Mapping[str, Any]) -> str:
 
 
 def _has_ended(client: socket.socket) -> bool:
-    """Has the launcher at the other end of a socket ended? It never says anything."""
+    """Return whether the launcher at the other end has ended; it never sends anything here."""
     try:
         return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -218,19 +218,19 @@ def _has_ended(client: socket.socket) -> bool:
         return True
 
 
-def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+def _import_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that may change what a module does when it is imported."""
     return {name: v for name, v in environment.items() if not _HARMLESS.fullmatch(name)}
 
 
 def _installed() -> list[int]:
-    """Return what changes when a package is installed, so that its new version is imported."""
+    """Return the times at which packages were last installed into this environment."""
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return [os.stat(folder).st_mtime_ns for folder in sorted(folders)]
 
 
 def _limits() -> dict[str, Any]:
-    """Return this process's limits and umask, which a kernel has from who starts it."""
+    """Return this process's resource limits and umask, for the kernel to inherit."""
     import resource  # not on Windows
 
     names = [name for name in dir(resource) if name.startswith("RLIMIT_")]

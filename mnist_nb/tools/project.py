@@ -1,4 +1,4 @@
-"""Where this project lies, and what it keeps where."""
+"""Name the paths of this project and of the folders in it."""
 
 from mnist_nb.files import PROJECT
 

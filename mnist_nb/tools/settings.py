@@ -1,8 +1,7 @@
-"""People's own settings, kept away from the kernels that this project starts.
+"""Keep the user's personal settings away from the kernels that this project starts.
 
-A notebook shows the same on every machine only if nobody's startup file, `matplotlibrc` or
-environment variable has a say in it. JupyterLab does not come here: there, people's own
-settings are welcome.
+Startup files, `matplotlibrc` and environment variables can change what a notebook shows, so the
+kernels for runs and checks start without them. JupyterLab keeps them, and does not call this.
 """
 
 import os
@@ -13,17 +12,17 @@ from platformdirs import user_cache_path
 
 from mnist_nb.files import write_whole
 
-# Variables with these beginnings change what notebooks show, print or raise ...
+# Variables with these prefixes change what notebooks show, print or raise ...
 _PERSONAL = ("IPYTHON", "JUPYTER", "MATPLOTLIB", "MPL", "PANDAS_", "PYTHON", "TQDM_")
 _PERSONAL += ("CLICOLOR", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR")
-# ... but for these, which say where modules lie and how files are read.
+# ... except these, which say where modules are and how files are read.
 _NEEDED = {
     "PYTHONDONTWRITEBYTECODE", "PYTHONEXECUTABLE", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH",
     "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX", "PYTHONSAFEPATH", "PYTHONUSERBASE", "PYTHONUTF8",
 }  # fmt: skip
 
-# Matplotlib prefers a file of this name in the working folder to the one that we name. The kernel
-# reads this before it takes up any work, in a namespace of its own.
+# Matplotlib prefers a matplotlibrc in the working folder to the one in MATPLOTLIBRC. The kernel
+# runs this code first, in its own namespace, so that Matplotlib is imported in another folder.
 _KERNEL_CONFIG = """\
 import os
 
@@ -38,11 +37,11 @@ if os.path.exists("matplotlibrc"):
 
 
 def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return `environment` for a kernel that nobody's own settings reach.
+    """Return a copy of `environment` for a kernel, without the user's personal settings.
 
-    What IPython and Jupyter write goes into `folder`, which has to be there, private to the
-    process that starts the kernels and removed at its end. Fonts that Matplotlib has found are
-    kept in the user's cache folder, or in `folder` where there is no such place.
+    IPython and Jupyter write into `folder`, which has to exist; the caller removes it when it
+    ends. Matplotlib keeps its list of fonts in the user's cache folder, or in `folder` if that
+    cannot be written.
     """
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
@@ -60,13 +59,13 @@ def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         "JUPYTER_DATA_DIR": str(folder / "jupyter"),
         "JUPYTER_RUNTIME_DIR": str(folder),
         "MATPLOTLIBRC": str(folder / "matplotlibrc"),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # what Jupyter would take
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Jupyter's default
         "MPLCONFIGDIR": str(_font_cache(folder)),
     }
 
 
 def _font_cache(otherwise: Path) -> Path:
-    """A folder of this project that Matplotlib can write to, kept if possible."""
+    """Return this project's cache folder for Matplotlib, or `otherwise` if it is read-only."""
     lasting = user_cache_path("mnist-nb", appauthor=False) / "matplotlib"
     try:
         lasting.mkdir(parents=True, exist_ok=True)

@@ -1,3 +1,3 @@
-"""Exercises for learners, and grades for what they hand in."""
+"""Make the exercises for learners, and grade what they hand in."""
 
-import mnist_nb.tools.no_grammar  # noqa: F401, before nbformat
+import mnist_nb.tools.skip_rfc3987  # noqa: F401, before nbformat

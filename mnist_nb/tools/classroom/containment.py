@@ -1,9 +1,9 @@
-"""Run a learner's code where it can harm nothing: bubblewrap, and limits of the system.
+"""Build the commands that run a learner's code in a sandbox: bubblewrap and prlimit.
 
-Inside, there are the system's programs, this Python, the package mnist_nb and the data, all
-read-only; an empty folder in memory to work in; and nothing else: no other file of this machine,
-no network, no other process. What is started inside ends with it. Not contained are how much
-the processor is used within the time limit, and faults of the Linux kernel itself.
+The sandbox has the system's programs, this Python, the package mnist_nb and the data, all
+read-only, and an empty working folder in memory. It has no other files, no network and no other
+processes, and its processes end with it. It does not limit processor time, and does not protect
+from bugs in the Linux kernel. `grading` is the caller.
 """
 
 import shutil
@@ -15,15 +15,15 @@ import mnist_nb
 from mnist_nb.data import data_folder
 from mnist_nb.errors import Problem
 
-MEMORY = 6 << 30  # bytes that one process may have
-_FILE = 100 << 20  # bytes that one file may have
-_WORK = 256 << 20  # bytes that all files in the working folder may have together
+MEMORY = 6 << 30  # bytes per process
+_FILE = 100 << 20  # bytes per file
+_WORK = 256 << 20  # bytes of all files in the working folder together
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip
 
 
 class ContainmentError(Problem):
-    """Learners' code cannot be contained on this machine."""
+    """Learners' code cannot run in a sandbox on this machine."""
 
 
 def prlimit_prefix() -> list[str]:
@@ -34,7 +34,7 @@ def prlimit_prefix() -> list[str]:
 
 
 def bwrap_prefix(shared: Path) -> list[str]:
-    """Return the `bwrap` prefix that lets a command write nothing that stays but to `shared`."""
+    """Return the `bwrap` prefix for a command whose only lasting files are those in `shared`."""
     python = [str(Path(folder)) for folder in {sys.prefix, sys.base_prefix}]
     package = Path(mnist_nb.__file__).parent
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--proc", "/proc",
@@ -55,8 +55,8 @@ def bwrap_prefix(shared: Path) -> list[str]:
     return command
 
 
-def need_containment() -> None:
-    """Raise ContainmentError if bubblewrap is not there, or cannot work here."""
+def require_containment() -> None:
+    """Raise ContainmentError if bubblewrap is not installed or does not work here."""
     how = "learners' code would run with all your rights (--uncontained allows that)"
     if not shutil.which("bwrap"):
         raise ContainmentError(
@@ -64,4 +64,4 @@ def need_containment() -> None:
         )
     done = subprocess.run([*bwrap_prefix(Path("/tmp")), "true"], capture_output=True, text=True)
     if done.returncode:
-        raise ContainmentError(f"bubblewrap cannot work here ({done.stderr.strip()}), so {how}")
+        raise ContainmentError(f"bubblewrap does not work here ({done.stderr.strip()}), so {how}")

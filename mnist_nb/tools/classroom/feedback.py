@@ -1,4 +1,7 @@
-"""What a learner gets back: one page that opens anywhere, without hidden tests."""
+"""Write a learner's feedback: one HTML page with points and executed notebooks.
+
+`grading.grade` calls `page`. Hidden tests are removed from it.
+"""
 
 import html
 import re
@@ -7,7 +10,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 
 _HIDDEN = re.compile(r"\n*### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
-_LONGEST = 5_000  # characters of an output
+_LONGEST = 5_000  # characters of an output that are shown
 _STYLE = """
 body {max-width: 50em; margin: 2em auto; padding: 0 1em; font: 16px/1.5 sans-serif}
 .input_prompt, .prompt {display: none}
@@ -18,10 +21,10 @@ td, th {padding: .1em 1em .1em 0; text-align: left}
 
 
 def page(learner: str, results: dict) -> str:
-    """HTML: a table of the points, then each notebook as it was executed.
+    """Return the page of `learner` as HTML: a table of points, then the executed notebooks.
 
-    `results` has a `grading.Graded` for each exercise. Of a learner's outputs only
-    text is shown, so that no script of his arrives in the page.
+    `results` maps the name of each exercise to a `grading.Graded`. Only text outputs are shown,
+    so that the page contains no script from a submission.
     """
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
@@ -36,7 +39,7 @@ def page(learner: str, results: dict) -> str:
     for result in results.values():
         cells += _cells(result.notebook) if result.notebook else []
     for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"  # each notebook has its own "title"
+        cell.id = f"cell-{number}"  # notebooks share ids such as "title"
     exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(new_notebook(cells=cells))
     style = _STYLE + HtmlFormatter(nobackground=True).get_style_defs(".highlight")
@@ -55,7 +58,7 @@ def _cells(notebook: NotebookNode) -> list[NotebookNode]:
         cell.source = _HIDDEN.sub("", cell.source)
         if "outputs" in cell:
             cell.outputs = [new_output("stream", text=text) for text in map(_text, cell.outputs)]
-        elif "nbgrader" in cell.metadata:  # a learner's own text
+        elif "nbgrader" in cell.metadata:  # a text cell that the learner wrote
             cell.source = html.escape(cell.source)
         cells.append(cell)
         if cell.id in grades:
@@ -65,7 +68,7 @@ def _cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _text(output: NotebookNode) -> str:
-    """An output as text, not all of a long one; of an error no more than one line."""
+    """Return an output as text: a long one is cut, an error becomes one line."""
     if output.output_type == "error":  # its traceback would show hidden tests
         text = f"{output.ename}: {output.evalue}"
     else:

@@ -1,8 +1,8 @@
-"""Grades: nbgrader's autograder over folders of submissions, without a server.
+"""Grade folders of submissions with nbgrader's autograder, for the command `grade`.
 
-Each notebook is graded on its own, in a course folder that is made for it and thrown away:
-whatever it does, it gets a result, and no other is touched. nbgrader runs outside and the
-learner's code inside (`containment.py`); they meet in the kernel's sockets only.
+Each notebook is graded in a course folder of its own, which is then deleted. So each submission
+gets a result, even one that crashes, and none affects another. nbgrader runs outside the sandbox
+of `containment.py`, the learner's kernel inside; they communicate over the kernel's sockets only.
 """
 
 import csv
@@ -27,22 +27,24 @@ from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools.classroom.containment import (
     bwrap_prefix,
-    need_containment,
     prlimit_prefix,
+    require_containment,
 )
 from mnist_nb.tools.classroom.feedback import page
-from mnist_nb.tools.classroom.student import STUB, need_nbgrader, student_version
+from mnist_nb.tools.classroom.student import STUB, require_nbgrader, student_version
 
 _LARGEST = 20_000_000  # bytes of a submitted notebook
-_NBGRADER = "import mnist_nb.tools.no_grammar, nbgrader.__main__"  # its command, a second sooner
+_NBGRADER = (
+    "import mnist_nb.tools.skip_rfc3987, nbgrader.__main__"  # the command nbgrader, started faster
+)
 
 
 class GradingError(Problem):
-    """There is nothing to grade, or nothing to grade it by."""
+    """There are no submissions or no exercises, or a notebook cannot be graded."""
 
 
 class Graded(NamedTuple):
-    """The result of one notebook: points, how many there are, a remark, what was executed."""
+    """The result of one notebook: points, maximum, a remark, and the executed notebook."""
 
     points: float
     most: float
@@ -51,7 +53,7 @@ class Graded(NamedTuple):
 
 
 class _Course(NamedTuple):
-    """A folder for nbgrader, how its kernel is started, and the seconds that a cell has."""
+    """nbgrader's course folder, whether its kernel is contained, and the time limit per cell."""
 
     folder: Path
     contained: bool
@@ -65,25 +67,27 @@ def grade(
     contained: bool = True,
     seconds: int = 60,
 ) -> Iterator[tuple[str, dict[str, Graded]]]:
-    """Grade `submissions`/LEARNER/EXERCISE.ipynb; yield each learner's results when known.
+    """Grade `submissions`/LEARNER/EXERCISE.ipynb; yield each learner and their results.
 
     A cell is interrupted after `seconds`, a notebook is killed after five times that.
-    Writes a page per learner into `output`, and grades.csv at the end. A notebook that is not
-    there has no points; other files are ignored.
+    Write a page per learner into `output`, and grades.csv at the end. A missing notebook gets
+    no points; other files are ignored.
 
     Raises:
         GradingError: there are no submissions or no exercises.
-        ContainmentError: learners' code cannot be contained here, and it should be.
+        ContainmentError: `contained` is set, but the sandbox does not work here.
     """
-    need_nbgrader()
+    require_nbgrader()
     if contained:
-        need_containment()
+        require_containment()
     originals = {p.stem: nbformat.read(p, as_version=4) for p in sorted(exercises.glob("*.ipynb"))}
     folders = sorted(p for p in submissions.glob("[!.]*") if p.is_dir() and not p.is_symlink())
     if not originals:
         raise GradingError(f"there are no exercises in {exercises}")
     if not folders:
-        raise GradingError(f"there is no folder of a learner in {submissions}")
+        raise GradingError(
+            f"there is no folder of a learner in {submissions}; expected LEARNER/EXERCISE.ipynb"
+        )
     output.mkdir(parents=True, exist_ok=True)
     table = [("learner", "exercise", "points", "max", "remark")]
     with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
@@ -111,18 +115,22 @@ def grade(
 
 
 def total(results: dict[str, Graded]) -> tuple[float, float]:
-    """The points of all results together, and how many there are."""
+    """Return the sum of the points of all results, and of their maxima."""
     return sum(r.points for r in results.values()), sum(r.most for r in results.values())
 
 
 def _nbgrader(course: _Course, *words: str) -> str:
-    """Run nbgrader's own command in `course`, with its kernel; why it failed, or nothing."""
+    """Run the command nbgrader in `course`, with its kernel; return why it failed, or ""."""
     import nbgrader
 
-    aside = Path(nbgrader.__file__).parents[1] / "bin"  # alembic, which nbgrader calls by name
+    aside = (
+        Path(nbgrader.__file__).parents[1] / "bin"
+    )  # for the command alembic, which nbgrader runs
     path = os.pathsep.join([str(aside), str(Path(sys.executable).parent), os.environ["PATH"]])
     here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
-    with (course.folder / "log").open("w+b") as log:  # the kernel has it too; its size is limited
+    with (course.folder / "log").open(
+        "w+b"
+    ) as log:  # a file, not a pipe: prlimit caps what a kernel writes
         try:
             done = subprocess.run(
                 [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
@@ -139,7 +147,7 @@ def _nbgrader(course: _Course, *words: str) -> str:
 
 
 def _configure(course: _Course) -> None:
-    """Write nbgrader's configuration, and a kernel python3 that is contained."""
+    """Write nbgrader's configuration and a kernel spec python3, contained if `course` is."""
     run = course.folder / "run"
     run.mkdir(parents=True)
     kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
@@ -148,43 +156,43 @@ def _configure(course: _Course) -> None:
     kernel.write_text(json.dumps({
         "argv": [*prefix, sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3", "language": "python",
-        "interrupt_mode": "message",  # a signal would reach bubblewrap
+        "interrupt_mode": "message",  # a signal would end bubblewrap
     }))  # fmt: skip
     (course.folder / "nbgrader_config.json").write_text(json.dumps({
         "ClearSolutions": {"code_stub": {"python": STUB}},
         "Execute": {"timeout": course.seconds, "iopub_timeout": course.seconds},
-        # sockets in a shared folder, as there is no network inside
+        # sockets in a shared folder, as the sandbox has no network
         "KernelManager": {"transport": "ipc", "connection_file": str(run / "kernel.json")},
     }))  # fmt: skip
 
 
 def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
-    """A course in which nbgrader knows the exercises, with their hidden tests."""
+    """Write `course`, in which nbgrader knows the exercises and their hidden tests; return it."""
     _configure(course)
     source = course.folder / "source" / "exercises"
     source.mkdir(parents=True)
     for name, original in originals.items():
         nbformat.write(original, source / f"{name}.ipynb")
     if wrong := _nbgrader(course, "generate_assignment", "exercises"):
-        raise GradingError(f"nbgrader does not take the exercises: {wrong}")
+        raise GradingError(f"nbgrader rejects the exercises: {wrong}")
     return course
 
 
 def _graded(path: Path, original: NotebookNode, prepared: _Course) -> Graded:
-    """The result of the submitted notebook at `path`, whatever it is."""
+    """Grade the submitted notebook at `path`; errors become its remark."""
     from nbgrader.utils import determine_grade, is_grade
 
     most = sum(cell.metadata.nbgrader.points for cell in original.cells if is_grade(cell))
     try:
         notebook = _executed(path, student_version(original), prepared)
         points = sum(determine_grade(cell)[0] or 0 for cell in notebook.cells if is_grade(cell))
-    except Exception as error:  # there is no end to what a file can cause
+    except Exception as error:  # a submitted file can cause any error
         return Graded(0, most, " ".join(str(error).split())[:150] or type(error).__name__)
     return Graded(points, most, "", notebook)
 
 
 def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNode:
-    """The submitted notebook at `path`, executed with the hidden tests by nbgrader."""
+    """Return the submitted notebook at `path`, executed by nbgrader with the hidden tests."""
     if path.is_symlink() or not path.is_file():
         raise GradingError("not handed in")
     if path.stat().st_size > _LARGEST:
@@ -206,10 +214,10 @@ def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNod
 
 
 def _repaired(submitted: NotebookNode, blank: NotebookNode) -> NotebookNode:
-    """`blank` with the learner's solutions, and his own cells where he put them.
+    """Return `blank` with the learner's solutions, and with their additional code cells.
 
-    So a deleted cell is blank again, a moved one is back, and what a learner did to a check or
-    to metadata is gone. Pieces of a solution that was split are put together.
+    So deleted cells are blank again, moved cells are back in place, and changes to checks or
+    metadata are undone. A solution that was split into several cells is joined.
     """
     wanted = {cell.id: cell for cell in blank.cells}
     solutions, behind, last = defaultdict(list), defaultdict(list), None

@@ -1,4 +1,7 @@
-"""What learners get: the exercises without solutions, and one zip that has all they need."""
+"""Make what learners get: the exercises without solutions, and a zip with all they need.
+
+The command `student` calls `make_student`; `grading` uses `student_version`.
+"""
 
 import copy
 import io
@@ -11,9 +14,9 @@ from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools.verify.normal_form import serialised
 
-# what stands in a solution's place, and fails with one sentence when a check calls it
+# replaces a solution; a check that runs it fails with this message
 STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
-# what goes into the zip as it is, from the project's folder; README.md is the learners' own
+# files for the zip, copied unchanged; README.md comes from _README
 _ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "jupyter/**/*",
           "notebooks/*.ipynb", "studies/*.csv", "studies/experiments/*.yaml",
           "mnist_nb/**/*")  # fmt: skip
@@ -22,23 +25,23 @@ _FOLDER = "mnist-nb"
 
 
 class StudentError(Problem):
-    """The learners' version cannot be made."""
+    """The exercises for learners cannot be made."""
 
 
-def need_nbgrader() -> None:
-    """Raise StudentError if nbgrader, which learners do not have, is not installed."""
+def require_nbgrader() -> None:
+    """Raise StudentError if nbgrader is not installed."""
     try:
         import nbgrader  # noqa: F401
     except ImportError as error:
         raise StudentError(
-            "nbgrader is not installed, and the learners' environment does without it; "
-            "`make student` and `make grade` put it aside, into build/nbgrader"
+            "nbgrader is not installed in this environment; run `make student` or `make grade`, "
+            "which install it into build/nbgrader"
         ) from error
 
 
 def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A copy of an exercise without solutions, hidden tests and outputs, its checks locked."""
-    need_nbgrader()
+    """Return a copy of an exercise with locked checks, without solutions, tests and outputs."""
+    require_nbgrader()
     from nbgrader import preprocessors
 
     notebook, resources = copy.deepcopy(original), {}
@@ -53,9 +56,9 @@ def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def make_student(project: Path, output: Path) -> Path:
-    """Write `output`/exercises/ and a zip with all that a learner needs; return the zip.
+    """Write `output`/exercises/ and a zip with all that a learner needs; return its path.
 
-    The zip has the same bytes whenever the project has.
+    If the project is unchanged, the zip has the same bytes.
 
     Raises:
         StudentError: nbgrader is not installed, or `project` has no exercises.
@@ -76,7 +79,7 @@ def make_student(project: Path, output: Path) -> Path:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
-            entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")  # dated 1980, whenever it is made
+            entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")  # ZipInfo's default date, 1980
             entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     zipped = output / "mnist-nb-student.zip"

@@ -1,3 +1,3 @@
-"""Notebooks run with parameters, and the records that they leave."""
+"""Run notebooks with parameters, one or many, and read the records of their runs."""
 
-import mnist_nb.tools.no_grammar  # noqa: F401, before nbformat
+import mnist_nb.tools.skip_rfc3987  # noqa: F401, before nbformat

@@ -1,4 +1,7 @@
-"""Who does the runs of a sweep: Dask's workers, made here or found at an address."""
+"""Start a local Dask cluster for a sweep, or connect to an existing one.
+
+`sweep.carry_out` is the caller.
+"""
 
 import contextlib
 import os
@@ -7,39 +10,39 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 from mnist_nb.tools import kernels
-from mnist_nb.tools.endings import later, leave_to_parent
+from mnist_nb.tools.endings import block_stop_signals, leave_stopping_to_parent
 from mnist_nb.tools.runs.plans import SweepError
-from mnist_nb.tools.runs.work import no_room, reason
+from mnist_nb.tools.runs.work import reason, write_error
 
-ANSWERS_WITHIN = 10  # seconds that a scheduler has
+CONNECT_TIMEOUT = 10  # seconds
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
 
 
 def cores() -> int:
-    """How many processes can compute side by side here."""
+    """Return how many processes can compute at the same time on this machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @contextlib.contextmanager
 def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = None) -> Iterator:
-    """A Dask client of the cluster at the address, or of one made here for that many runs.
+    """Yield a Dask client of the cluster at `scheduler`, or of a new local one for `runs` runs.
 
-    The one made here has at most a process per core, listens on loopback, and speaks only
-    with who has its own fresh keys. One launcher serves its workers with kernels for `notebook`.
+    A local cluster has at most one worker per core, listens on 127.0.0.1 and uses new TLS keys.
+    Its workers share one launcher of kernels for `notebook`.
 
     Raises:
-        SweepError: nothing answers at the address.
+        SweepError: no scheduler answers at the address.
     """
     import dask
     from distributed import Client, LocalCluster, Security
     from distributed.utils import silence_logging_cmgr
 
     if scheduler:
-        # In two steps, so that we can close one that fails to start. The garbage collector would
-        # close it too, but if that happens while another one starts, both wait forever.
+        # Two steps, so that we can close a client that fails to start. If the garbage collector
+        # closed it while another client starts, both would wait forever.
         client = Client.__new__(Client)
         try:
-            client.__init__(scheduler, timeout=ANSWERS_WITHIN)
+            client.__init__(scheduler, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError, TypeError, ImportError) as error:
             client.close()
             raise SweepError(f"no Dask scheduler answers at {scheduler} ({error})") from error
@@ -52,30 +55,33 @@ def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = Non
             theirs = dask.config.get("distributed.nanny.pre-spawn-environ").items()
             theirs = {name: os.environ.get(name, str(value)) for name, value in theirs}
             guests = stack.enter_context(kernels.shared(notebook, os.environ | theirs))
-            # no page that anyone could open, and no signal that is meant for us
-            with dask.config.set({key: [] for key in ROUTES}), later():
+            # no dashboard that anyone could open; stop signals go to this process only
+            with dask.config.set({key: [] for key in ROUTES}), block_stop_signals():
                 local = LocalCluster(
                     n_workers=min(cores(), runs), threads_per_worker=1, memory_limit=0,
                     host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=scratch,
                     silence_logs="CRITICAL", security=Security.temporary(), env=guests,
                 )  # fmt: skip
                 client = stack.enter_context(Client(stack.enter_context(local)))
-                client.run(leave_to_parent)
+                client.run(leave_stopping_to_parent)
             yield client
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_workers(client, folder: str, mark: str) -> None:
-    """Raise a SweepError if a worker cannot write where the results go."""
+    """Raise a SweepError if a worker cannot write into `folder` or does not share it.
+
+    `mark` is a file that this machine has written there; "" skips that check.
+    """
     try:
-        answers = client.run(no_room, folder, 0, mark, on_error="return").values()
+        answers = client.run(write_error, folder, 0, mark, on_error="return").values()
     except Exception as error:  # of Dask
         raise SweepError(f"the cluster's workers do not answer ({reason(error)})") from error
     whys = [reason(a) if isinstance(a, BaseException) else a for a in answers if a]
     if whys:
         raise SweepError(
             f"{len(whys)} of {len(answers)} workers cannot store results: "
-            f"{'; '.join(dict.fromkeys(whys))} (nothing was run); give -o a folder that all of "
-            "them share with this machine, or an address like s3://..."
+            f"{'; '.join(dict.fromkeys(whys))} (nothing was run); with -o, name a folder that "
+            "they all share with this machine, or an address like s3://..."
         )

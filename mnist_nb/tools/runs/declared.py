@@ -1,4 +1,7 @@
-"""What a notebook says of its own parameters: names, types, defaults, and what checks them."""
+"""Read a notebook's parameters: names, types, defaults, and the function that checks them.
+
+Runs and sweeps use it to convert and check values; `make docs` uses it for the table.
+"""
 
 import ast
 import difflib
@@ -11,17 +14,17 @@ from mnist_nb.errors import ParameterError
 
 
 class Declared(NamedTuple):
-    """A parameter as a notebook declares it: its annotation as text ("" if none), its default."""
+    """A declared parameter: its annotation as text ("" if none) and its default value."""
 
     annotation: str
     default: Any
 
 
 def declared_parameters(notebook) -> dict[str, Declared] | None:
-    """Return name -> declaration, from the cell tagged `parameters`; None without such a cell.
+    """Return name -> declaration from the cell tagged `parameters`, or None without such a cell.
 
     Raises:
-        ParameterError: that cell is not Python, even as IPython understands it.
+        ParameterError: two cells have the tag, or the cell is not valid IPython code.
     """
     tagged = [cell for cell in notebook.cells if _is_tagged(cell, "parameters")]
     if not tagged:
@@ -29,7 +32,7 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
     if len(tagged) > 1 or tagged[0].cell_type != "code":
         raise ParameterError(
             "this notebook has more than one cell tagged 'parameters', or one that is not code; "
-            "tag the one code cell that gives them their defaults"
+            "tag only the code cell with the default values"
         )
     found = {}
     for node in _parsed(tagged[0].source).body:
@@ -41,7 +44,7 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
             continue
         try:
             found[target.id] = Declared(annotation, ast.literal_eval(node.value))
-        except (ValueError, AttributeError):  # computed, or not a plain name
+        except (ValueError, AttributeError):  # a computed value, or no plain name
             continue
     return found
 
@@ -50,12 +53,12 @@ def _is_tagged(cell, tag: str) -> bool:
     return tag in (cell.metadata.get("tags") or [])
 
 
-# cell magics that run what follows them in the notebook's own names
+# cell magics that run the rest of the cell in the notebook's namespace
 _IN_PLACE = re.compile(r"\s*%%(time|capture|prun)\b.*")
 
 
 def _parsed(source: str) -> ast.Module:
-    """Parse a cell that may hold magics, `!commands` and `questions?`."""
+    """Parse a cell that may contain magics, `!commands` and `name?`."""
     try:
         return ast.parse(source)
     except SyntaxError:
@@ -66,15 +69,14 @@ def _parsed(source: str) -> ast.Module:
         except SyntaxError as error:
             raise ParameterError(
                 f"the cell tagged 'parameters' is not Python ({error.msg} in line "
-                f"{error.lineno}); correct it, and try again"
+                f"{error.lineno}); fix it and try again"
             ) from error
 
 
 def names_read(notebook) -> set[str]:
-    """The names that the code cells after the one tagged `parameters` read.
+    """Return the names that code cells after the cell tagged `parameters` read.
 
-    Papermill puts the given values behind that cell, so what it computes itself is not
-    changed by them.
+    Papermill inserts the given values after that cell, so its own code does not use them.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tagged = [_is_tagged(cell, "parameters") for cell in code]
@@ -82,24 +84,24 @@ def names_read(notebook) -> set[str]:
     for cell in code[tagged.index(True) + 1 :]:
         try:
             nodes = ast.walk(ast.parse(cell.source))
-        except SyntaxError:  # IPython's own language: whatever it names
+        except SyntaxError:  # IPython syntax: take all names
             found |= set(re.findall(r"[^\W\d]\w*", cell.source))
             continue
         found |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return found
 
 
-# a function of a learning module, never of a tool or of anybody else's package
+# a function of a module in mnist_nb itself, not of mnist_nb.tools or another package
 _CHECKER = re.compile(r"mnist_nb\.(?!tools:)\w+:\w+", re.ASCII)
 
 
 def named_checker(notebook) -> Callable[[Mapping[str, Any]], Any] | None:
-    """Return the function that checks the parameters of `notebook`; None if it names none.
+    """Return the function that checks the parameters of `notebook`, or None if it names none.
 
     A cell's metadata names it: {"mnist_nb": {"checks": "mnist_nb.parameters:check_parameters"}}.
 
     Raises:
-        ParameterError: what is named is no function of `mnist_nb`'s own modules.
+        ParameterError: the name is not that of a function in one of `mnist_nb`'s own modules.
     """
     for cell in notebook.cells:
         own = cell.metadata.get("mnist_nb")
@@ -115,25 +117,24 @@ def named_checker(notebook) -> Callable[[Mapping[str, Any]], Any] | None:
         except (ImportError, AttributeError):
             pass
         raise ParameterError(
-            f"this notebook says that {named!r} checks its parameters; that takes a function of "
-            "this package, such as 'mnist_nb.parameters:check_parameters'"
+            f"this notebook's metadata names {named!r} to check its parameters; name a function "
+            "of this package, such as 'mnist_nb.parameters:check_parameters'"
         )
     return None
 
 
 def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
-    """The `given` words as values of the types that `notebook` declares.
+    """Convert the strings in `given` to the types that `notebook` declares.
 
     Raises:
-        ParameterError: a name that the notebook does not have, or a word that
-            is not of its type, or a value that the notebook itself would refuse,
-            or a name that no cell reads.
+        ParameterError: the notebook has no such parameter, a string does not fit its type,
+            the notebook's own check rejects a value, or no cell reads the parameter.
     """
     return reader(notebook)(given)
 
 
 def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
-    """Return `read_values` for `notebook`, which is parsed once for any number of calls."""
+    """Return a function like `read_values` for `notebook`, which is then parsed only once."""
     declared = declared_parameters(notebook)
     read = set() if declared is None else names_read(notebook)
     check = named_checker(notebook)
@@ -145,8 +146,8 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
             raise ParameterError("this notebook has no cell tagged 'parameters', so it takes none")
         if given and is_result:
             raise ParameterError(
-                "this notebook is the result of a run, whose parameters would be lost; give the "
-                "notebook that was run, with all of them"
+                "this notebook is the result of a run, so its parameters would be lost; run the "
+                "original notebook instead, and give all parameters"
             )
         values = {}
         for name, word in given.items():
@@ -169,7 +170,7 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
 
 
 def word_reader(notebook) -> Callable[[str, str], Any]:
-    """Return a function that reads the word given for a name as the type `notebook` declares."""
+    """Return a function that converts a parameter's string (name, string) to its type."""
     declared, check = declared_parameters(notebook) or {}, named_checker(notebook)
 
     def value(name: str, word: str) -> Any:
@@ -187,14 +188,14 @@ _READERS = {
 
 
 def _value(name: str, word: str, declared: Declared, check: Callable | None) -> Any:
-    """`word` as the type that is declared, or as that of the default."""
+    """Convert `word` to the declared type, or else to the type of the default."""
     kinds = {part.strip() for part in declared.annotation.split("|")} - {""}
     if not kinds and declared.default is not None:
         kinds = {type(declared.default).__name__}
     if "None" in kinds and word == "None":
         return None
     known = [kind for kind in _READERS if kind in kinds]
-    if not known:  # a list, say, or nothing that tells
+    if not known:  # a list, for example, or no type at all
         try:
             return ast.literal_eval(word)
         except (ValueError, SyntaxError):
@@ -205,5 +206,5 @@ def _value(name: str, word: str, declared: Declared, check: Callable | None) -> 
         except (ValueError, KeyError):
             continue
     if check:
-        check({name: word})  # which knows best what this parameter takes
+        check({name: word})  # its error is more specific than ours
     raise ParameterError(f"{name} is {word!r}; it takes {_READERS[known[0]][1]}")

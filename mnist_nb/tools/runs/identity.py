@@ -1,4 +1,7 @@
-"""A run of a sweep: its parameters, the name of its folder, and whether a record is of it."""
+"""Identify the runs of a sweep: parameters, folder names, and keys that find their records.
+
+`sweep.prepare` builds the runs, `work` compares their keys with stored records.
+"""
 
 import hashlib
 import importlib.metadata
@@ -15,11 +18,11 @@ from mnist_nb.files import cut
 from mnist_nb.tools.runs.declared import declared_parameters, reader
 from mnist_nb.tools.runs.plans import SweepError
 
-NUMERICAL = ("torch", "torchvision", "numpy")  # what the numbers may depend on
+NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the results
 
 
 class Run(NamedTuple):
-    """One run of a sweep: its folder's name, its parameters, and what it is known by."""
+    """One run of a sweep: the name of its folder, its parameters, and a hash of both and code."""
 
     name: str
     values: dict[str, Any]
@@ -27,18 +30,16 @@ class Run(NamedTuple):
 
 
 def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
-    """The runs of `notebook` with the parameters of `rows`, each checked, none of them twice.
+    """Return the runs of `notebook` with the parameters of `rows`, after checking each.
 
     Raises:
-        ParameterError: a name, a type, a value, or a name that the notebook never reads.
+        ParameterError: see `read_values`.
         SweepError: two runs are the same.
     """
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     package = _package_sha256() if "mnist_nb" in "".join(sources) else None
-    begun = hashlib.sha256(
-        f"[{json.dumps([package, *sources])}, ".encode()
-    )  # the same in all keys
+    begun = hashlib.sha256(f"[{json.dumps([package, *sources])}, ".encode())  # shared by all keys
     read, runs, seen, names = reader(notebook), [], set(), set()
     for row in rows:
         try:
@@ -51,10 +52,10 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
         key = hashed.hexdigest()
         if key in seen:
             said = name_of(values) or "the run with all defaults"
-            raise SweepError(f"{said} is there twice; take one of them out (nothing was run)")
+            raise SweepError(f"{said} occurs twice; remove one of them (nothing was run)")
         seen.add(key)
         name = _folder_name(values)
-        if name.casefold() in names:  # as 1 and '1' are in a file's name
+        if name.casefold() in names:  # such as 1 and '1', or a and A
             name = f"{name}-{key[:8]}"
         names.add(name.casefold())
         runs.append(Run(name, values, key))
@@ -62,21 +63,22 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
 
 
 def not_its_record(run: Run, machine: Mapping[str, Any], dataset: tuple) -> str | None:
-    """Why a record, whose notebook says this of its `machine`, is not one of `run`.
+    """Return why a stored record does not count as one of `run`, or None if it does.
 
-    None if it is. `dataset` is what `data.hashes` takes, the run's name and folder of data.
+    `machine` is the record's machine metadata, `dataset` the arguments of `data.hashes`: the
+    name and folder of the run's dataset.
     """
     if machine["sweep_key"] != run.key:
-        return "the code of the notebook or of mnist_nb is another one"
+        return "the code of the notebook or of mnist_nb has changed"
     for name in NUMERICAL:
         if (then := machine["versions"].get(name)) != (here := importlib.metadata.version(name)):
-            return f"it was made with {name} {then}, and this is {here}"
+            return f"it was made with {name} {then}, not {here}"
     here = data.hashes(*dataset) if isinstance(dataset[0], str) else {}
-    return "the data are others" if here and machine["data_sha256"] != here else None
+    return "the data have changed" if here and machine["data_sha256"] != here else None
 
 
 def _package_sha256() -> str:
-    """One SHA-256 of all modules that notebooks import."""
+    """Return one SHA-256 hash of all modules that notebooks import."""
     whole = hashlib.sha256()
     for path in sorted(Path(mnist_nb.__file__).parent.glob("*.py")):
         whole.update(f"{path.name}\n".encode() + path.read_bytes())
@@ -84,7 +86,7 @@ def _package_sha256() -> str:
 
 
 def _folder_name(values: Mapping[str, Any]) -> str:
-    """`name_of`, with a hash where the name alone does not say all."""
+    """Return `name_of(values)`, with a hash added if that name had to be shortened or changed."""
     said, name = ",".join(f"{key}={value}" for key, value in values.items()), name_of(values)
     if said != name:
         name = f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
@@ -92,6 +94,6 @@ def _folder_name(values: Mapping[str, Any]) -> str:
 
 
 def name_of(values: Mapping[str, Any]) -> str:
-    """A file name that says the parameters."""
+    """Return a file name that lists the parameters, such as `lr=0.1,seed=1`."""
     said = ",".join(f"{key}={value}" for key, value in values.items())
     return cut(re.sub(r"[^-\w.=,+]", "_", said), 120)

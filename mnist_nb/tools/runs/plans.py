@@ -1,4 +1,8 @@
-"""Which runs a sweep has: grids, zipped lists, runs named one by one."""
+"""Expand the description of a sweep into runs: grids, zipped lists and single runs.
+
+The command `sweep` and studies/experiments.py call it. Values are strings until `declared`
+converts them.
+"""
 
 import difflib
 import itertools
@@ -13,20 +17,20 @@ import yaml
 
 from mnist_nb.errors import Problem
 
-MOST = 1_000_000  # runs of one sweep
+MAX_RUNS = 1_000_000  # of one sweep
 LISTS = ("runs", "exclude", "include")  # lists of dictionaries
 PARTS = ("parameters", "grid", "zip", *LISTS)
 
 
 class SweepError(Problem):
-    """A sweep is not described in full, cannot be started, or ended with runs that failed."""
+    """A sweep has an invalid description, cannot start, or has failed runs."""
 
 
 def values_of(words: str) -> list[str]:
-    """`1,2,3` as a list; `0:10` and `0:10:2` as whole numbers counted like Python's range.
+    """Split `1,2,3` into a list; expand `0:10` and `0:10:2` like Python's range.
 
     Raises:
-        SweepError: there are more of them than a sweep has runs.
+        SweepError: these are more values than a sweep may have runs.
     """
     if found := re.fullmatch(r"(-?\d{1,18}):(-?\d{1,18})(?::(-?[1-9]\d{0,17}))?", words):
         numbers = range(int(found[1]), int(found[2]), int(found[3] or 1))
@@ -36,21 +40,21 @@ def values_of(words: str) -> list[str]:
 
 
 def _check_number(runs: int) -> None:
-    if runs > MOST:
+    if runs > MAX_RUNS:
         raise SweepError(
-            f"these are {runs:,} runs, and one sweep takes at most {MOST:,}; make several of it"
+            f"these are {runs:,} runs, and one sweep takes at most {MAX_RUNS:,}; split it up"
         )
 
 
-class _Once(yaml.BaseLoader):
-    """YAML whose values are words, and whose keys are given once."""
+class _UniqueKeys(yaml.BaseLoader):
+    """Load YAML with all values as strings, and reject duplicate keys."""
 
     def construct_mapping(self, node, deep=False):
-        """Build a dictionary; an error if a key is there twice."""
+        """Build a dictionary; raise SweepError if a key occurs twice."""
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # it can be no key, which YAML says itself
+                continue  # not a valid key: YAML raises an error
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise SweepError(f"{key.value!r} is given twice (line {line}); give it once")
@@ -59,19 +63,19 @@ class _Once(yaml.BaseLoader):
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """What a YAML file says of a sweep; each value is a word, as on the command line.
+    """Read the description of a sweep from a YAML file; all values are strings.
 
     Raises:
-        SweepError: the file cannot be read, has parts that a sweep does not, or a key twice.
+        SweepError: the file cannot be read, has an unknown part, or has a key twice.
     """
     try:
-        plan = yaml.load(path.read_text(encoding="utf-8"), Loader=_Once)
+        plan = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise SweepError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from error
     if not isinstance(plan, dict) or set(plan) - set(PARTS):
-        raise SweepError(f"{path} is no sweep: it takes the parts {', '.join(PARTS)}")
+        raise SweepError(f"{path} does not describe a sweep; its parts may be {', '.join(PARTS)}")
     try:
         _check_form(plan)
     except SweepError as error:
@@ -80,7 +84,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 def _check_form(plan: Mapping[str, Any]) -> None:
-    """Check that each part is what it takes: a dictionary, or a list of them."""
+    """Raise SweepError unless each part is a dictionary, or a list of them, as it should be."""
     for part, content in plan.items():
         rows = content if part in LISTS else [content]
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -91,11 +95,11 @@ def _check_form(plan: Mapping[str, Any]) -> None:
 
 
 def count(plan: Mapping[str, Any]) -> int:
-    """Return how many runs `plan` describes, before `exclude`, without making them.
+    """Return how many runs `plan` describes before `exclude`, without expanding it.
 
     Raises:
-        SweepError: a list is empty or of another length, a name is given twice, or there are
-            more runs than a sweep takes.
+        SweepError: a list is empty, zipped lists differ in length, a name is given twice, or
+            there are more than MAX_RUNS runs.
     """
     _check_form(plan)
     grid, zipped = _lists(plan)
@@ -107,7 +111,7 @@ def count(plan: Mapping[str, Any]) -> int:
 
 
 def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return name -> words of `grid`, and of `zip`."""
+    """Return name -> strings for `grid` and for `zip`, without duplicate names."""
     fixed, grid, zipped = (plan.get(part, {}) for part in ("parameters", "grid", "zip"))
     for name in [*grid, *zipped]:
         if (name in fixed) + (name in grid) + (name in zipped) > 1:
@@ -115,12 +119,12 @@ def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, lis
     lists = {name: _texts_of_list(name, values) for name, values in {**grid, **zipped}.items()}
     lengths = {name: len(lists[name]) for name in zipped}
     if len(set(lengths.values())) > 1:
-        raise SweepError(f"zip takes lists of one length, and these have {lengths}")
+        raise SweepError(f"zip needs lists of the same length, but these have {lengths}")
     return {name: lists[name] for name in grid}, {name: lists[name] for name in zipped}
 
 
-def _any_word(name: str, word: str) -> Any:
-    """Read a word without knowing what it stands for: a number if it looks like one."""
+def _guess(name: str, word: str) -> Any:
+    """Convert a string of unknown type: to a number if it looks like one."""
     try:
         return Decimal(word)
     except InvalidOperation:
@@ -128,23 +132,23 @@ def _any_word(name: str, word: str) -> Any:
 
 
 def expand(
-    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _any_word
+    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _guess
 ) -> list[dict[str, str]]:
-    """The parameters of each run, in words; see `each_row`."""
+    """Return the parameters of all runs, as strings; see `each_row`."""
     return list(each_row(plan, value))
 
 
 def each_row(
-    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _any_word
+    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _guess
 ) -> Iterator[dict[str, str]]:
-    """Give the parameters of each run, in words, one run at a time.
+    """Yield the parameters of each run, as strings.
 
-    Every combination of `grid` and the rows of `zip`, then `runs`; without those that have
-    all the values of an entry in `exclude`, where `value` says what a word given for a name
-    stands for; then `include`. `parameters` hold for all.
+    First come all combinations of `grid` and the rows of `zip`, then `runs`. Those that match
+    all values of an entry of `exclude` are left out; `value(name, string)` converts the strings
+    to compare. Then come the runs of `include`. `parameters` apply to all runs.
 
     Raises:
-        SweepError: see `count`; nothing is left, or an entry of `exclude` matches no run.
+        SweepError: see `count`; no run is left, or an entry of `exclude` matches no run.
     """
     count(plan)
     grid, zipped = _lists(plan)
@@ -186,27 +190,29 @@ def each_row(
 
 
 def _in_order(row: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:
-    """Return what `row` gives, then what holds for all."""
+    """Return `row`, followed by the parameters in `fixed` that it does not override."""
     return row | {name: word for name, word in fixed.items() if name not in row}
 
 
 def _no_match(entry: dict[str, str], names: set[str]) -> str:
-    """Say that an entry of `exclude` matches no run, and why."""
+    """Return the message that an entry of `exclude` matches no run, and why."""
     said = f"exclude: {{{', '.join(f'{name}: {word}' for name, word in entry.items())}}}"
     for name in entry:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             hint = (
-                f"did you mean {near[0]!r}?" if near else f"they have {', '.join(sorted(names))}"
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"the runs have {', '.join(sorted(names))}"
             )
-            return f"{said} matches no run, as none is given {name!r}; {hint}"
-    return f"{said} matches no run; correct its values, or leave it out"
+            return f"{said} matches no run, as no run has {name!r}; {hint}"
+    return f"{said} matches no run; correct its values or remove it"
 
 
 def _texts_of_list(name: str, values: Any) -> list[str]:
     found = values_of(values) if isinstance(values, str) else values
     if not isinstance(found, list) or not found:
-        raise SweepError(f"{name} has the values {values!r}; it takes at least one, like 1,2,3")
+        raise SweepError(f"{name} has the values {values!r}; give at least one value, like 1,2,3")
     return [_text_of_value(value) for value in found]
 
 
@@ -215,7 +221,7 @@ def _texts_of_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text_of_value(value: Any) -> str:
-    """A value of a YAML file as the word that the command line has for it."""
+    """Return a value of a YAML file as a string, as on the command line."""
     if isinstance(value, list):
         return f"[{', '.join(map(_text_of_value, value))}]"
     return "None" if value in ("null", "~") else str(value)

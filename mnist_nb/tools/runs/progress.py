@@ -1,4 +1,4 @@
-"""How far a sweep is, and how long it will take."""
+"""Show the progress of a sweep, and estimate how long it will take."""
 
 import sys
 import time
@@ -10,11 +10,11 @@ from mnist_nb.tools.runs.cluster import cores
 from mnist_nb.tools.runs.identity import Run
 from mnist_nb.tools.runs.work import Outcome
 
-PER_STEP, PER_RUN = 0.0006, 1.5  # seconds: a batch, and what a run costs beyond its batches
+PER_STEP, PER_RUN = 0.0006, 1.5  # seconds per batch, and per run besides its batches
 
 
 class Progress:
-    """How far a sweep is: a bar on a terminal, a line per run elsewhere, nothing if `quiet`."""
+    """Show progress: a bar on a terminal, a line per run elsewhere, nothing if `quiet`."""
 
     def __init__(self, total: int, quiet: bool = False):
         self.bar = tqdm(total=total, desc="runs", disable=True if quiet else None)
@@ -22,7 +22,7 @@ class Progress:
         self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
 
     def ended(self, name: str, outcome: Outcome) -> None:
-        """Count a run."""
+        """Count a run that has ended, and show how."""
         self.done += 1
         self.failed += outcome.state != "finished"
         self.bar.update()
@@ -34,29 +34,29 @@ class Progress:
                   f"{self.failed} failed, {duration(left)} left", flush=True)  # fmt: skip
 
     def running(self, number: int) -> None:
-        """Show how many runs are at work now."""
+        """Show how many runs are running now."""
         if not self.bar.disable:
             self.bar.set_postfix(running=number, failed=self.failed)
 
     def say(self, words: str) -> None:
-        """Say what has to be known meanwhile."""
+        """Print a message to standard error without breaking the bar."""
         if self.lines or not self.bar.disable:
             tqdm.write(words, file=sys.stderr)
 
     def so_far(self) -> str:
-        """Say what there is when a sweep ends early."""
+        """Return a sentence about the runs done, for a sweep that ends early."""
         return (
-            f"{self.done} of {self.total} runs had ended, and what is finished is kept: "
-            "the same command goes on with the rest"
+            f"{self.done} of {self.total} runs had ended, and finished ones are kept: "
+            "give the same command again to run the rest"
         )
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar."""
         self.bar.close()
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 40 s, 12 min, 3 h."""
+    """Format seconds as 40 s, 12 min or 3 h."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -64,7 +64,10 @@ def duration(seconds: float) -> str:
 
 
 def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | None:
-    """Seconds that `runs` will take here, as long as those `known`; else from their batches."""
+    """Estimate the seconds for `runs` on this machine; None if that is impossible.
+
+    The basis is the mean of the `known` seconds of finished runs, or else the number of batches.
+    """
     if known:
         return len(runs) * sum(known) / len(known) / cores()
     names = ("epochs", "train_size", "batch_size")
@@ -74,11 +77,11 @@ def estimate(runs: list[Run], known: list[float], defaults: dict) -> float | Non
     for run in runs:
         epochs, images, batch = ((defaults | run.values)[name] for name in names)
         if not all(isinstance(n, int) and n > 0 for n in (epochs, images, batch)):
-            return None  # they mean something else here
+            return None  # parameters with a different meaning
         total += PER_RUN + epochs * images / batch * PER_STEP
     return total / cores()
 
 
-def with_bar(things: Iterable, number: int, what: str) -> Iterable:
-    """Give `things`, with a bar on a terminal if they take more than two seconds."""
+def with_progress_bar(things: Iterable, number: int, what: str) -> Iterable:
+    """Yield `things`, with a progress bar on a terminal after two seconds."""
     return tqdm(things, what, number, leave=False, disable=None, delay=2)

@@ -1,4 +1,7 @@
-"""The records of runs, read back from their notebooks, as tables and compared."""
+"""Read the records of runs from their notebooks; make tables of them and compare them.
+
+The commands `results` and `compare` call it, and so can a notebook.
+"""
 
 import json
 import math
@@ -15,10 +18,10 @@ _NUMBERS = ("train_loss", "val_loss", "val_accuracy")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record in the executed notebook at `path`, with what was noted about its machine.
+    """Return the record in the executed notebook at `path`, with its machine metadata.
 
     Raises:
-        ValueError: there is no record in it that can be read; one sentence.
+        ValueError: there is no file, no valid notebook, or no valid record in it.
     """
     if not os.path.isfile(path):
         raise ValueError(f"{path}: is not a file")
@@ -30,16 +33,16 @@ def read_record(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: is not a whole notebook") from error
+        raise ValueError(f"{path}: is not a complete notebook") from error
     if not records:
-        raise ValueError(f"{path}: holds no record of a run")
-    if not _is_whole(records[-1], machine):
-        raise ValueError(f"{path}: its record is not a whole one of schema {SCHEMA}")
+        raise ValueError(f"{path}: contains no record of a run")
+    if not _is_complete(records[-1], machine):
+        raise ValueError(f"{path}: its record is not complete, or not of schema {SCHEMA}")
     return {"file": str(path)} | records[-1] | {"file": str(path), "machine": machine}
 
 
-def _is_whole(record: Any, machine: dict) -> bool:
-    """Is `record` what `show_record` leaves, and are both strict JSON?"""
+def _is_complete(record: Any, machine: dict) -> bool:
+    """Return whether `record` is as `show_record` writes it, and both are strict JSON."""
     try:
         rows = record["history"]
         numbers = [row[key] for row in rows for key in _NUMBERS if row[key] is not None]
@@ -56,7 +59,7 @@ def _is_whole(record: Any, machine: dict) -> bool:
 
 
 def notebooks_in(paths: list[Path]) -> Iterator[Path]:
-    """The notebooks named, and all those in the folders named; hidden ones are unfinished."""
+    """Yield the notebooks in `paths`, and those in folders; skip hidden (unfinished) ones."""
     for path in paths:
         if os.path.isdir(path):
             found = sorted(path.rglob("*.ipynb"))
@@ -66,7 +69,7 @@ def notebooks_in(paths: list[Path]) -> Iterator[Path]:
 
 
 def latest(records: list[dict]) -> tuple[list[dict], int]:
-    """The records without those that a sweep made again, which it leaves beside; their number."""
+    """Return `records` without those that a sweep has replaced, and the number left out."""
     of_runs: dict[Any, dict] = {}
     for record in records:
         path = Path(record["file"])
@@ -81,7 +84,7 @@ def latest(records: list[dict]) -> tuple[list[dict], int]:
 
 
 def table(records: list[dict]):
-    """One row per run, as a pandas DataFrame: parameters, then the last epoch's numbers."""
+    """Return a pandas DataFrame with a row per run: parameters, last epoch's numbers, time."""
     import pandas
 
     rows = []
@@ -94,11 +97,11 @@ def table(records: list[dict]):
         rows.append(row)
     frame = pandas.DataFrame(rows)
     numbers = [*_NUMBERS, "wall_time_s"]
-    return frame.astype(dict.fromkeys(numbers, float))  # what is not a number is nan
+    return frame.astype(dict.fromkeys(numbers, float))  # None becomes nan
 
 
 def grouped(frame, by: list[str]):
-    """`table`'s frame, a row per value of the parameters `by`: runs, mean and standard deviation.
+    """Group `table`'s frame by the parameters `by`: number of runs, mean, standard deviation.
 
     Raises:
         ParameterError: no run has a parameter of that name.
@@ -117,28 +120,28 @@ def grouped(frame, by: list[str]):
 
 
 def differences(a: dict, b: dict) -> list[str]:
-    """What differs between two records, a line each; the last one is about the numbers."""
+    """Return the differences of two records, a line each; the last is about the numbers."""
     lines = []
     for part in ("parameters", "machine"):
-        flat = [dict(_flat(record[part])) for record in (a, b)]
+        flat = [dict(_flatten(record[part])) for record in (a, b)]
         for name in sorted(flat[0].keys() | flat[1].keys()):
             here, there = (values.get(name, "nothing") for values in flat)
             if here != there:
                 lines.append(f"{part}: {name}: {here} | {there}")
     for one, other in zip(a["history"], b["history"], strict=False):
-        parted = [f"{key} {one[key]} | {other[key]}" for key in _NUMBERS if one[key] != other[key]]
-        if parted:
-            return [*lines, f"the numbers part in epoch {one['epoch']}: {'; '.join(parted)}"]
+        differ = [f"{key} {one[key]} | {other[key]}" for key in _NUMBERS if one[key] != other[key]]
+        if differ:
+            return [*lines, f"the numbers differ from epoch {one['epoch']}: {'; '.join(differ)}"]
     lengths = [len(record["history"]) for record in (a, b)]
-    shared = f"the numbers are equal, to the last bit, in {min(lengths)} epochs"
+    shared = f"the numbers are identical in {min(lengths)} epochs"
     more = f"; one has {lengths[0]} epochs, the other {lengths[1]}"
     return [*lines, shared + more * (lengths[0] != lengths[1])]
 
 
-def _flat(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
-    """`{"versions": {"torch": 1}}` as `versions.torch`, 1."""
+def _flatten(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested items with dotted names, such as (`versions.torch`, "2.13")."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flatten(value, f"{above}{name}.")
         elif name not in ("wall_time_s", "sweep_key"):
             yield f"{above}{name}", value

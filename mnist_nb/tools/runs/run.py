@@ -1,4 +1,7 @@
-"""One run: a notebook, its parameters, and the executed notebook that comes of it."""
+"""Run one notebook with parameters through papermill, and keep the executed notebook.
+
+The command `run` calls `run`; workers of a sweep call `execute` and `note_machine`.
+"""
 
 import contextlib
 import importlib.metadata
@@ -22,18 +25,21 @@ from mnist_nb import data
 from mnist_nb.errors import Problem
 from mnist_nb.files import cut, write_whole
 from mnist_nb.tools import kernels
-from mnist_nb.tools.endings import undisturbed
+from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.project import PROJECT
 from mnist_nb.tools.runs.declared import read_values
 from mnist_nb.tools.runs.identity import name_of
 from mnist_nb.tools.runs.results import read_record
 
-# A kernel that ends may close a socket just before its other thread sends through it. Nothing is
-# lost, but tornado would show a traceback.
-SILENT = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
+# When a kernel ends, it may close a socket just before another of its threads uses it. This is
+# harmless, but tornado would print a traceback.
+QUIET_KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
           "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"]  # fmt: skip
-# What papermill and nbclient are told about kernels.
-KERNEL = {"extra_arguments": SILENT, "kernel_manager_class": "mnist_nb.tools.kernels.Manager"}
+# Options for papermill and nbclient.
+KERNEL = {
+    "extra_arguments": QUIET_KERNEL,
+    "kernel_manager_class": "mnist_nb.tools.kernels.Manager",
+}
 
 log = logging.getLogger("mnist_nb")
 
@@ -43,23 +49,23 @@ class RunError(Problem):
 
 
 def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False) -> Path:
-    """Execute `notebook` with the parameters `given`, in words; the path of the result.
+    """Execute `notebook` with the parameters `given` as strings; return the result's path.
 
-    Unless `quiet`, what it prints is shown as it comes. The result goes into `folder`, whole,
-    under a name that is not taken; `notebook` itself stays as it is.
+    Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
+    `folder`; `notebook` is not changed.
 
     Raises:
-        ParameterError: before a kernel starts.
-        RunError: no such notebook, no place for the result, or a cell failed (the
-            notebook so far is kept, its path in the sentence).
-        KeyboardInterrupt: the notebook so far is kept here too, and its path said.
+        ParameterError: a parameter is wrong; no kernel was started.
+        RunError: there is no such notebook, the result cannot be stored, or a cell failed (the
+            message names the file with the notebook so far).
+        KeyboardInterrupt: the run was interrupted; its message names that file, too.
     """
     values = read_values(read_notebook(notebook), given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as room:  # ask before the work, not after it
-            room.write(notebook.read_bytes())
+        with tempfile.TemporaryFile(dir=folder) as file:  # fail before the run, not after it
+            file.write(notebook.read_bytes())
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
         raise output_folder_error(folder, error) from error
@@ -67,24 +73,24 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     try:
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
-        with undisturbed():
+        with ignore_stop_signals():
             where = _keep_so_far(unfinished, folder, f"{name}.failed")
         raise RunError(f"{error}; {where}") from error
     except KeyboardInterrupt:
-        with undisturbed():
+        with ignore_stop_signals():
             where = _keep_so_far(unfinished, folder, f"{name}.interrupted")
         raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
-    with undisturbed():
+    with ignore_stop_signals():
         try:
             note_machine(unfinished, time.monotonic() - started)
-        except Exception as error:  # the run is done, and what it shows is true
+        except Exception as error:  # the run is done and its result valid
             reason = " ".join(str(error).split())
-            log.warning("the machine could not be noted in the executed notebook (%s)", reason)
+            log.warning("cannot add the machine metadata to the executed notebook (%s)", reason)
         return _keep(unfinished, folder, name)
 
 
 def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> RunError:
-    """The error for an output folder that cannot be written."""
+    """Return the error for an output folder that cannot be written."""
     return RunError(
         f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
         "choose another with -o"
@@ -92,9 +98,9 @@ def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> Ru
 
 
 def read_notebook(notebook: Path):
-    """The notebook in a file; a RunError if there is none that can be read."""
+    """Read a notebook; raise RunError if the file is missing or not a notebook."""
     if not os.path.isfile(notebook):
-        raise RunError(f"there is no notebook {notebook}; give the path of an .ipynb file")
+        raise RunError(f"cannot find the notebook {notebook}; give the path of an .ipynb file")
     try:
         return nbformat.read(notebook, as_version=4)
     except Exception as error:  # nbformat raises many kinds
@@ -102,7 +108,7 @@ def read_notebook(notebook: Path):
 
 
 def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
-    """Run `notebook` through papermill, with `more` of its arguments; RunError if it fails."""
+    """Run `notebook` through papermill, with its options `more`; raise RunError on failure."""
     try:
         kernels.use(read_notebook(notebook))
     except OSError as error:
@@ -122,18 +128,18 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
         raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
     except RuntimeError as error:
-        raise RunError(f"no answer from the kernel: {error}") from error
+        raise RunError(f"the kernel does not answer: {error}") from error
     except OSError as error:
         raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
-    except Exception as error:  # of papermill, or of a terminal that cannot show a letter
+    except Exception as error:  # such as papermill's, or a UnicodeEncodeError of the terminal
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"the notebook could not be run ({said})") from error
 
 
 def _keep(unfinished: Path, folder: Path, name: str) -> Path:
-    """Move the result to the first name in `folder` that is not taken."""
-    with contextlib.suppress(OSError):  # which is said below
-        folder.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
+    """Move the result into `folder`, with a number added to `name` if that exists."""
+    with contextlib.suppress(OSError):  # reported below
+        folder.mkdir(parents=True, exist_ok=True)  # it may have been removed during the run
     for number in itertools.count(1):
         path = folder / (f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb")
         try:
@@ -149,12 +155,12 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
 
 
 def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
-    """Keep what there is of a run that ended early; say where."""
+    """Keep the notebook of a run that ended early; return a clause that says where."""
     try:
         read_notebook(unfinished)
-    except RunError:  # it had hardly begun
+    except RunError:  # papermill had not written it yet
         shutil.rmtree(unfinished.parent, ignore_errors=True)
-        return "nothing of it is kept"
+        return "no output was written yet"
     try:
         return f"the notebook so far is {_keep(unfinished, folder, name)}"
     except RunError as error:
@@ -162,11 +168,11 @@ def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
 
 
 def note_machine(path: Path, wall_time: float, **more: str) -> None:
-    """Write what differs from machine to machine into the notebook's metadata, and `more`."""
+    """Write versions, processor, time and the like, and `more`, into a notebook's metadata."""
     try:
         parameters = read_record(path)["parameters"]
     except ValueError:
-        parameters = {}  # a notebook from elsewhere, that leaves no record
+        parameters = {}  # not one of our notebooks: it leaves no record
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata["mnist_nb"] = {
         "versions": {
@@ -189,12 +195,12 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
 
 
 def _processor(device: Any) -> str:
-    """The name of the card that computed, or of this machine's processor."""
+    """Return the name of the CUDA device used, or else of this machine's processor."""
     if isinstance(device, str) and device.startswith("cuda"):
-        import torch  # slow, and here only where the run took longer
+        import torch  # slow to import, so only for runs on CUDA
 
         return torch.cuda.get_device_name(device)
-    with contextlib.suppress(OSError):  # on Linux alone
+    with contextlib.suppress(OSError):  # Linux only
         names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
         if names:
             return names[0]
@@ -202,9 +208,9 @@ def _processor(device: Any) -> str:
 
 
 def _git_commit() -> str | None:
-    """Return this project's commit, with "+changes" if it is not as committed.
+    """Return this project's commit, with "+changes" if files differ from it.
 
-    None without a repository of its own: one around it belongs to another project.
+    None if the project folder has no .git: a repository further up belongs to another project.
     """
     if not (PROJECT / ".git").exists():
         return None

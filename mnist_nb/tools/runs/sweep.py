@@ -1,4 +1,4 @@
-"""Many runs at once: each one papermill run, on Dask's workers, here or on a cluster."""
+"""Run a sweep, many runs of one notebook, on Dask workers: call `prepare`, then `carry_out`."""
 
 import contextlib
 import functools
@@ -15,58 +15,59 @@ import nbformat
 from filelock import FileLock, Timeout
 
 from mnist_nb.files import cut
-from mnist_nb.tools.endings import undisturbed
+from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster
 from mnist_nb.tools.runs.declared import declared_parameters, word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs
 from mnist_nb.tools.runs.plans import SweepError, count, each_row
-from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_bar
+from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 from mnist_nb.tools.runs.work import (
     Outcome,
     Place,
     do_run,
     is_address,
-    no_room,
     place_of,
     reason,
     seconds_taken,
+    write_error,
 )
 
-WAIT_FOR_WORKERS = 300  # seconds, with a cluster that has none
-SEEN_WITHIN = 30  # seconds until a shared folder shows here what was written elsewhere
+WAIT_FOR_WORKERS = 300  # seconds that a cluster may have no workers
+VISIBLE_WITHIN = 30  # seconds until a file from another machine appears in a shared folder
 
 
 class Sweep(NamedTuple):
-    """A notebook and its runs, all checked; those that `folder` does not hold yet are `left`."""
+    """A notebook and its checked runs; `left` are those not stored in `folder` yet."""
 
     notebook: Any
     stem: str
     folder: str
     runs: list[Run]
-    places: dict[str, Place]  # by the runs' names
+    places: dict[str, Place]  # by run name
     left: list[Run]
-    seconds: float | None  # that the ones left will take here, if that can be told
+    seconds: float | None  # estimate for the runs left, if possible
 
 
 def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
-    """The sweep that `plan` (see `expand`) makes of the notebook at `path`; nothing is run.
+    """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
     Raises:
-        RunError: there is no notebook that can be read, or nothing can be written at an address.
-        SweepError, ParameterError: see `each_row` and `checked_runs`.
+        RunError: the notebook cannot be read.
+        SweepError, ParameterError: see `each_row` and `checked_runs`; or an address as `folder`
+            cannot be written.
     """
     notebook = read_notebook(path)
-    rows = with_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
+    rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
     runs = checked_runs(notebook, rows)
     if not is_address(folder):
         folder = os.path.abspath(folder)
-    elif why := no_room(folder, 0):
-        raise SweepError(f"{why}; correct it, or choose another folder with -o")
+    elif why := write_error(folder, 0):
+        raise SweepError(f"{why}; choose another folder with -o")
     stem = cut(path.stem, 200)
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     places = {}
-    for run in with_bar(runs, len(runs), "looked for"):
+    for run in with_progress_bar(runs, len(runs), "looked up"):
         values = defaults | run.values
         dataset = values.get("dataset"), values.get("data_dir")
         places[run.name] = place_of(folder, run, stem, dataset)
@@ -78,16 +79,16 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
 def carry_out(
     sweep: Sweep, scheduler: str | None = None, quiet: bool = False
 ) -> Iterator[tuple[str, Outcome]]:
-    """Do the runs that are left; the name of each and how it ended, as it ends.
+    """Execute the runs that are left; yield the name and outcome of each as it ends.
 
-    A run that fails is kept and does not stop the others. What a worker that died was doing
-    is done again by another one. Unless `quiet`, progress is shown.
+    A failed run is kept and does not stop the others. If a worker dies, another one repeats its
+    run. Unless `quiet`, show progress.
 
     Raises:
-        SweepError: no cluster, one that is lost or has no workers, or none that can write into
-            the folder, or another sweep is at work there.
+        SweepError: the cluster cannot be reached, is lost or has no workers, a worker cannot
+            write into the folder, or another sweep is using the folder.
         RunError: the folder cannot be written.
-        KeyboardInterrupt: in one sentence, how many are done and how to go on.
+        KeyboardInterrupt: the message says how many runs are done and how to resume.
     """
     with contextlib.ExitStack() as stack:
         mark = ""
@@ -98,43 +99,44 @@ def carry_out(
                 marked = tempfile.NamedTemporaryFile(prefix=".sweep-", dir=sweep.folder)  # noqa: SIM115
                 mark = stack.enter_context(marked).name
             except Timeout as error:
-                said = f"another sweep is at work in {sweep.folder}; wait for it"
+                said = f"another sweep is running in {sweep.folder}; wait until it has ended"
                 raise SweepError(said) from error
             except OSError as error:
                 raise output_folder_error(sweep.folder, error) from error
-        room = None
+        temp = None
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
-            room = stack.enter_context(temporary)
-        in_peace = stack.enter_context(contextlib.ExitStack())
+            temp = stack.enter_context(temporary)
+        while_stopping = stack.enter_context(contextlib.ExitStack())
         client = stack.enter_context(cluster(scheduler, len(sweep.left), sweep.notebook))
         if scheduler:
             check_workers(client, sweep.folder, mark)
         progress = Progress(len(sweep.left), quiet)
         try:
-            yield from _outcomes(client, sweep, (room, mark), progress)
+            yield from _outcomes(client, sweep, (temp, mark), progress)
         except KeyboardInterrupt:
-            in_peace.enter_context(undisturbed())  # until the workers have ended
-            progress.say("stopping; this takes a few seconds")
+            while_stopping.enter_context(ignore_stop_signals())  # until the workers have ended
+            progress.say("stopping, which takes a few seconds")
             raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
 
 
 def _outcomes(
     client, sweep: Sweep, more: tuple, progress: Progress
 ) -> Iterator[tuple[str, Outcome]]:
-    """Give (name, outcome) of each run, as it ends; `more` is what `do_run` takes last."""
+    """Yield (name, outcome) of each run as it ends; `more` are the last arguments of `do_run`."""
     from distributed import wait
 
-    submit = functools.partial(_submit, client, sweep, _bare(sweep.notebook), os.getcwd(), *more)
-    waiting, unseen, futures = iter(sweep.left), [], {}
-    have_patience = _patience(client, progress)
+    text = _without_outputs(sweep.notebook)
+    submit = functools.partial(_submit, client, sweep, text, os.getcwd(), *more)
+    waiting, late, futures = iter(sweep.left), [], {}
+    check_workers_left = _worker_check(client, progress)
     try:
         while True:
             with _scheduler_lives(client, progress):
                 threads = sum(client.nthreads().values())
-                # a few for each worker: each one takes a copy of the notebook to the scheduler
-                room = max(0, max(100, 4 * threads) - len(futures))
-                futures |= {submit(run): run for run in itertools.islice(waiting, room)}
+                # only a few per worker, as each sends a copy of the notebook to the scheduler
+                free = max(0, max(100, 4 * threads) - len(futures))
+                futures |= {submit(run): run for run in itertools.islice(waiting, free)}
                 if not futures:
                     break
                 with contextlib.suppress(TimeoutError):
@@ -142,23 +144,23 @@ def _outcomes(
                 ended = {future: _outcome(future) for future in futures if future.done()}
             for future, outcome in ended.items():
                 run = futures.pop(future)
-                if outcome.state == "finished" and not _is_here(sweep, run):
-                    unseen.append((run, outcome))
+                if outcome.state == "finished" and not _is_visible(sweep, run):
+                    late.append((run, outcome))
                     continue
                 progress.ended(run.name, outcome)
                 yield run.name, outcome
             progress.running(min(threads, len(futures)))
-            have_patience(threads)
-        for run, outcome in _looked_for(sweep, unseen):
+            check_workers_left(threads)
+        for run, outcome in _await_files(sweep, late):
             progress.ended(run.name, outcome)
             yield run.name, outcome
     finally:
         progress.close()
-        with contextlib.suppress(Exception):  # of Dask, with a scheduler that is gone
+        with contextlib.suppress(Exception):  # Dask's, if the scheduler is gone
             client.cancel(list(futures))
 
 
-def _bare(notebook) -> str:
+def _without_outputs(notebook) -> str:
     """Return the text of `notebook` without its outputs."""
     bare = nbformat.from_dict(notebook)
     for cell in bare.cells:
@@ -167,12 +169,12 @@ def _bare(notebook) -> str:
     return nbformat.writes(bare)
 
 
-def _submit(client, sweep: Sweep, text: str, cwd: str, room: str | None, mark: str, run: Run):
-    """Return the future of one run, known by what it computes and where that goes."""
+def _submit(client, sweep: Sweep, text: str, cwd: str, temp: str | None, mark: str, run: Run):
+    """Submit one run; its key depends on what it computes and where the result goes."""
     place = sweep.places[run.name].path
     key = f"mnist-nb-{run.name}-{run.key}-{hashlib.sha256(place.encode()).hexdigest()}"
     return client.submit(
-        do_run, text, sweep.stem, run, place, cwd, room, mark, key=key, pure=False
+        do_run, text, sweep.stem, run, place, cwd, temp, mark, key=key, pure=False
     )  # fmt: skip
 
 
@@ -183,30 +185,30 @@ def _outcome(future) -> Outcome:
         return future.result()
     except FutureCancelledError:
         raise
-    except Exception as error:  # of Dask, or of a disk for temporary files
+    except Exception as error:  # from Dask, or no space for temporary files
         return Outcome("failed", 0, reason(error))
 
 
 @contextlib.contextmanager
 def _scheduler_lives(client, progress: Progress) -> Iterator[None]:
-    """Raise a SweepError if what is inside fails because the scheduler is gone."""
+    """Turn errors of the `with` block into a SweepError if the scheduler is gone."""
     from distributed.client import FutureCancelledError, FuturesCancelledError
 
     try:
         yield
         lost = None
-    except (FutureCancelledError, FuturesCancelledError) as error:  # we cancel none before the end
+    except (FutureCancelledError, FuturesCancelledError) as error:  # we cancel only at the end
         lost = error
-    except Exception as error:  # of Dask: it has many
+    except Exception as error:  # Dask raises many kinds
         lost = error
-        if client.status == "running" and not isinstance(error, OSError):  # a connection cut off
+        if client.status == "running" and not isinstance(error, OSError):  # a lost connection
             raise
     if lost or client.status != "running":
         raise SweepError(f"Dask's scheduler is gone; {progress.so_far()}") from lost
 
 
-def _patience(client, progress: Progress) -> Callable[[int], None]:
-    """Return what is called again and again with a cluster's threads, and bears none a while."""
+def _worker_check(client, progress: Progress) -> Callable[[int], None]:
+    """Return a function to call with the number of threads; SweepError if it stays 0 too long."""
     hired, said = time.monotonic(), False
 
     def check(threads: int) -> None:
@@ -221,29 +223,27 @@ def _patience(client, progress: Progress) -> Callable[[int], None]:
         if alone > 2 and not said:
             said = True
             left = duration(WAIT_FOR_WORKERS)
-            progress.say(
-                f"the cluster has no worker; waiting for one, {left} at most: {start_one}"
-            )
+            progress.say(f"the cluster has no worker; waiting up to {left} for one: {start_one}")
 
     return check
 
 
-def _looked_for(sweep: Sweep, unseen: list[tuple[Run, Outcome]]) -> Iterator[tuple[Run, Outcome]]:
-    """Give the runs that are stored and not seen yet, with "not here" if that stays so a while."""
-    deadline = time.monotonic() + SEEN_WITHIN
-    for run, outcome in unseen:
-        while not (seen := _is_here(sweep, run)) and time.monotonic() < deadline:
+def _await_files(sweep: Sweep, late: list[tuple[Run, Outcome]]) -> Iterator[tuple[Run, Outcome]]:
+    """Wait for stored notebooks to appear; yield their outcomes, or "missing" if they do not."""
+    deadline = time.monotonic() + VISIBLE_WITHIN
+    for run, outcome in late:
+        while not (seen := _is_visible(sweep, run)) and time.monotonic() < deadline:
             time.sleep(0.2)
         if not seen:
             why = (
-                "a worker stored it where this machine does not see it; give -o a folder that "
-                "all share, or an address like s3://..."
+                "a worker stored it where this machine does not see it; with -o, name a folder "
+                "that all share, or an address like s3://..."
             )
-            outcome = Outcome("not here", outcome.seconds, why)
+            outcome = Outcome("missing", outcome.seconds, why)
         yield run, outcome
 
 
-def _is_here(sweep: Sweep, run: Run) -> bool:
-    """Is what a worker says that it stored to be seen from this machine?"""
+def _is_visible(sweep: Sweep, run: Run) -> bool:
+    """Return whether this machine sees the notebook that a worker has stored."""
     place = sweep.places[run.name].path
     return is_address(place) or seconds_taken(place, run.key) is not None

@@ -1,4 +1,7 @@
-"""What one worker of a sweep does: one run, whose notebook is stored or else kept."""
+"""Execute one run of a sweep on a worker, and store its notebook.
+
+Dask calls `do_run` on its workers; the other functions find and check stored notebooks.
+"""
 
 import asyncio
 import contextlib
@@ -21,10 +24,10 @@ from mnist_nb.tools.runs.run import RunError, execute, note_machine
 
 
 class Outcome(NamedTuple):
-    """How a run ended, after how long, and why if it is not "finished".
+    """How a run ended: its state, its seconds, and the reason unless it is "finished".
 
-    "failed", "interrupted", "not stored" (the result is kept elsewhere), or "not here" (the
-    cluster says that it is stored, and nothing is to be seen of it).
+    Other states: "failed", "interrupted", "not stored" (the result is kept elsewhere), and
+    "missing" (a worker has stored the result, but this machine cannot see the file).
     """
 
     state: str
@@ -33,46 +36,46 @@ class Outcome(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the record of a run is, or goes: a path, or an address that papermill can write."""
+    """Where the notebook of a run is or will be: a path, or an address such as s3://..."""
 
     path: str
-    seconds: float | None  # that the run took, None if it is still to be done
-    older: str = ""  # why the record before this one does not count
+    seconds: float | None  # that the run took; None if it is still to do
+    older: str = ""  # why an older record of the run does not count
 
 
 def place_of(folder: str, run: Run, stem: str, dataset: tuple = (None,)) -> Place:
-    """The place of `run` in `folder`: that of its record, else one that nothing has yet."""
+    """Return where `run` is stored in `folder`, or a new path if it is not there yet."""
     older = ""
     for number in itertools.count(1):
         name = f"{stem}-{number}.ipynb" if number > 1 else f"{stem}.ipynb"
         path = "/".join([folder.rstrip("/"), run.name, name])
-        machine = _machine(path)
+        machine = _machine_metadata(path)
         if machine is None and (is_address(path) or not os.path.lexists(path)):
             return Place(path, None, older)
         try:
             older = not_its_record(run, machine, dataset)
         except (KeyError, TypeError, AttributeError):
-            older = "it is not the record of a sweep"
+            older = "it is not a record of a sweep"
         if not older:
             return Place(path, machine["wall_time_s"])
 
 
 def is_address(place: str) -> bool:
-    """Is `place` one that papermill writes to, rather than a path?"""
+    """Return whether `place` is an address for papermill, not a path."""
     return "://" in place
 
 
 def seconds_taken(place: str, key: str) -> float | None:
-    """How long the run took whose notebook is at `place`; None unless it is the run of `key`."""
+    """Return the seconds of the run stored at `place`; None if it is not the run with `key`."""
     try:
-        machine = _machine(place)
+        machine = _machine_metadata(place)
         return machine["wall_time_s"] if machine["sweep_key"] == key else None
     except (KeyError, TypeError):
         return None
 
 
-def _machine(place: str) -> dict | None:
-    """What is noted about its machine in the notebook at `place`; None if there is none."""
+def _machine_metadata(place: str) -> dict | None:
+    """Return the machine metadata of the notebook at `place`, or None."""
     try:
         if is_address(place):
             from papermill.iorw import papermill_io
@@ -81,50 +84,50 @@ def _machine(place: str) -> dict | None:
         else:
             text = Path(place).read_text(encoding="utf-8")
         return json.loads(text)["metadata"]["mnist_nb"]
-    except Exception:  # not there, not whole, not ours: each place has errors of its own
+    except Exception:  # missing, incomplete or foreign; each store has its own errors
         return None
 
 
 def do_run(
-    text: str, stem: str, run: Run, place: str, cwd: str, room: str | None = None, mark: str = ""
+    text: str, stem: str, run: Run, place: str, cwd: str, temp: str | None = None, mark: str = ""
 ) -> Outcome:
-    """Execute one run on this worker; what it leaves stands at `place`, whole or not at all.
+    """Execute one run on this worker, and write its notebook to `place` atomically.
 
-    A notebook that fails is kept beside, as `….failed.ipynb`. The work is done in a folder in
-    `room`, else among the temporary files; what cannot be stored stays there. A worker that
-    does not see the file `mark` is one that does not share the folder.
+    A failed notebook goes next to it, as `….failed.ipynb`. `text` is the notebook to run, `cwd`
+    its working folder, `temp` the folder for temporary files (None: the system's). A worker
+    that cannot see the file `mark` does not share the output folder, and the run fails.
     """
     if (seconds := seconds_taken(place, run.key)) is not None:
-        return Outcome("finished", seconds)  # by a worker that was lost before it could say so
-    if not is_address(place) and (why := no_room(os.path.dirname(place), len(text), mark)):
+        return Outcome("finished", seconds)  # by a worker that was lost before it could report
+    if not is_address(place) and (why := write_error(os.path.dirname(place), len(text), mark)):
         return Outcome("failed", 0, why)
     failed = place.removesuffix(".ipynb") + ".failed.ipynb"
     started = time.monotonic()
     with tempfile.TemporaryDirectory(
-        prefix="mnist-nb-", dir=room, ignore_cleanup_errors=True
+        prefix="mnist-nb-", dir=temp, ignore_cleanup_errors=True
     ) as folder:
         notebook, unfinished = Path(folder, "in.ipynb"), Path(folder, f"{stem}.ipynb")
         notebook.write_text(text, encoding="utf-8")
         more = {"cwd": cwd} if os.path.isdir(cwd) else {}
         try:
-            # Jupyter would leave the loop it makes here to the garbage collector, which shows a
-            # traceback where it comes to the loop's own sockets first.
+            # Jupyter would leave closing its event loop to the garbage collector, which may
+            # close the loop's sockets first and so cause a traceback.
             with asyncio.Runner(loop_factory=ensure_event_loop):
                 execute(notebook, unfinished, run.values, quiet=True, **more)
         except RunError as error:
             seconds = time.monotonic() - started
             if "failed: KeyboardInterrupt" in str(error) or asked_to_stop.is_set():
                 return Outcome("interrupted", seconds, str(error))
-            why = _stored(unfinished, failed) if unfinished.is_file() else ""
+            why = _store_or_keep(unfinished, failed) if unfinished.is_file() else ""
             why = why or f"the notebook so far is {failed}"
             return Outcome("failed", seconds, f"{error}; {why}")
         seconds = time.monotonic() - started
         try:
             note_machine(unfinished, seconds, sweep_key=run.key)
-        except Exception as error:  # the run is done; without the note it would be done again
-            why = _stored(unfinished, failed) or f"it is {failed}"
-            return Outcome("not stored", seconds, f"nothing can be noted ({reason(error)}); {why}")
-        if why := _stored(unfinished, place):
+        except Exception as error:  # without its metadata, a sweep would repeat the run
+            why = _store_or_keep(unfinished, failed) or f"it is {failed}"
+            return Outcome("not stored", seconds, f"cannot add metadata ({reason(error)}); {why}")
+        if why := _store_or_keep(unfinished, place):
             return Outcome("not stored", seconds, why)
     if not is_address(failed):
         with contextlib.suppress(OSError):
@@ -132,8 +135,8 @@ def do_run(
     return Outcome("finished", seconds)
 
 
-def no_room(folder: str, size: int, mark: str = "") -> str:
-    """Try to write so many bytes into `folder` from here; why that fails, "" if it does not."""
+def write_error(folder: str, size: int, mark: str = "") -> str:
+    """Try to write `size` bytes into `folder`; return why that fails, or ""."""
     try:
         if is_address(folder):
             from papermill.iorw import papermill_io
@@ -143,9 +146,9 @@ def no_room(folder: str, size: int, mark: str = "") -> str:
         if mark and not os.path.isfile(mark):
             return f"{platform.node()} does not see the folder {os.path.dirname(mark)}"
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as room:
-            room.write(bytes(size))
-    except Exception as error:  # each place has errors of its own
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(size))
+    except Exception as error:  # each store has its own errors
         if not is_address(folder):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)  # if it is empty
@@ -154,23 +157,23 @@ def no_room(folder: str, size: int, mark: str = "") -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few words what an error is."""
+    """Return a short description of an error, on one line."""
     return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _stored(notebook: Path, place: str) -> str:
-    """Bring the file at `notebook` to its place; where it is kept if that fails, and why."""
+def _store_or_keep(notebook: Path, place: str) -> str:
+    """Write the file `notebook` to `place`; if that fails, keep it and return where and why."""
     try:
-        _put(notebook, place)
-    except Exception as error:  # each place has errors of its own
+        _write(notebook, place)
+    except Exception as error:  # each store has its own errors
         kept = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
         shutil.move(notebook, kept)
         return f"{place} cannot be written ({reason(error)}), so it is {kept} on {platform.node()}"
     return ""
 
 
-def _put(notebook: Path, place: str) -> None:
-    """Write the file at `notebook` to its place."""
+def _write(notebook: Path, place: str) -> None:
+    """Write the file `notebook` to `place`."""
     if is_address(place):
         from papermill.iorw import papermill_io
 

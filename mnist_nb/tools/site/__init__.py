@@ -1,3 +1,3 @@
-"""The notebooks as pages and slides that need no network."""
+"""Publish the notebooks as pages and slides that work offline."""
 
-import mnist_nb.tools.no_grammar  # noqa: F401, before nbformat
+import mnist_nb.tools.skip_rfc3987  # noqa: F401, before nbformat

@@ -1,6 +1,6 @@
-"""What README and docs/ take from the notebooks: the table of parameters and the picture.
+"""Write the parts of README and docs/ that come from notebooks: a table and a picture.
 
-`make docs` writes both; a test compares what is committed with what this module returns.
+`make docs` calls `write_docs`; a test checks that the committed files are up to date.
 """
 
 import io
@@ -17,20 +17,23 @@ from mnist_nb.tools.runs.declared import declared_parameters, named_checker
 from mnist_nb.tools.site.html import PublishError
 from mnist_nb.tools.verify.pictures import pictures
 
-PAGE = "docs/running.md"  # where the table stands
+PAGE = "docs/running.md"  # has the table of parameters
 PICTURE = "docs/overview.png"
 _START, _END = "<!-- parameters: `make docs` writes this table -->\n", "<!-- end of parameters -->"
-_DRAWN = {"04_data": "looks-figure", "00_walkthrough": "figure"}  # notebook -> cell with a picture
+_DRAWN = {
+    "04_data": "looks-figure",
+    "00_walkthrough": "figure",
+}  # notebook -> id of the cell with the picture
 
 
 def parameter_table(notebook) -> str:
     """Return the parameters of `notebook` as a Markdown table.
 
-    Names, defaults and meanings come from its cell tagged `parameters`, whose comments say what
-    each one is; what each one takes comes from the function that checks them.
+    Names, defaults and meanings come from the cell tagged `parameters` and its comments; allowed
+    values come from the error of the function that checks the parameters.
 
     Raises:
-        PublishError: a parameter has no comment, or is not checked.
+        PublishError: a parameter has no comment, or the function does not check it.
     """
     comments = _comments(notebook)
     rows = [
@@ -39,14 +42,16 @@ def parameter_table(notebook) -> str:
     ]
     for name, declared in declared_parameters(notebook).items():
         if name not in comments:
-            raise PublishError(f"the parameter {name} needs a comment that says what it is")
+            raise PublishError(
+                f"the parameter {name} needs a comment on its line that says what it is"
+            )
         takes = _takes(named_checker(notebook), name)
         rows.append(f"| `{name}` | `{declared.default!r}` | {comments[name]} | {takes} |")
     return "\n".join(rows) + "\n"
 
 
 def _comments(notebook) -> dict[str, str]:
-    """Return name -> the comment that stands behind it, of the cell tagged `parameters`."""
+    """Return name -> comment on the same line, for the cell tagged `parameters`."""
     (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     tokens = list(tokenize.generate_tokens(io.StringIO(cell.source).readline))
     lines = {token.start[0]: token.string for token in reversed(tokens) if token.start[1] == 0}
@@ -58,7 +63,7 @@ def _comments(notebook) -> dict[str, str]:
 
 
 def _takes(check, name: str) -> str:
-    """Return what the error says that the parameter takes, for a value that none takes."""
+    """Return the allowed values of a parameter, from the error for a value never allowed."""
     try:
         check({name: object()})
     except ParameterError as error:
@@ -67,10 +72,10 @@ def _takes(check, name: str) -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """Return the page `text` with `table` in place of the one between its two marks.
+    """Return the page `text` with `table` between its two marker lines.
 
     Raises:
-        PublishError: the marks are not there, once each and in this order.
+        PublishError: the markers do not occur once each, in this order.
     """
     parts = re.split(f"({re.escape(_START)}|{re.escape(_END)})", text)
     if parts[1::2] != [_START, _END]:
@@ -79,10 +84,10 @@ def with_table(text: str, table: str) -> str:
 
 
 def overview(notebooks: Path) -> Image.Image:
-    """Return the digits of chapter 04 beside the losses of the walkthrough, as stored in both.
+    """Return the stored figures of chapter 04 (digits) and the walkthrough (losses) in one image.
 
     Raises:
-        PublishError: one of the two cells is gone, or holds no picture.
+        PublishError: one of the two cells is missing, or does not have exactly one picture.
     """
     found = [_picture(notebooks / f"{stem}.ipynb", cell) for stem, cell in _DRAWN.items()]
     height = max(picture.height for picture in found)
@@ -98,7 +103,7 @@ def _picture(path: Path, cell_id: str) -> Image.Image:
     cells = nbformat.read(path, as_version=4).cells
     found = pictures([o for c in cells if c.id == cell_id for o in c.get("outputs", [])])
     if len(found) != 1:
-        raise PublishError(f"{path.name} has no cell {cell_id!r} with one picture; name another")
+        raise PublishError(f"{path.name} has no cell {cell_id!r} with one picture; correct _DRAWN")
     return found[0]
 
 
@@ -106,11 +111,10 @@ def write_docs(project: Path) -> list[str]:
     """Write the table and the picture of `project`; return the paths of those that changed.
 
     Raises:
-        PublishError: the page is missing or has no place for the table, or a notebook has no
-            such picture.
+        PublishError: the page or its markers are missing, or a notebook has no such picture.
     """
     if not (project / PAGE).is_file():
-        raise PublishError(f"Cannot find {PAGE} in {project}. Learners get no such page")
+        raise PublishError(f"Cannot find {PAGE} in {project}. The learners' zip does not have it")
     changed = []
     walkthrough = nbformat.read(project / "notebooks" / "00_walkthrough.ipynb", as_version=4)
     text = (project / PAGE).read_text(encoding="utf-8")

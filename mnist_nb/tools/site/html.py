@@ -1,4 +1,4 @@
-"""From a notebook to HTML: what pages and slides share."""
+"""Convert a notebook to HTML; `pages` and `slides` call it with different templates."""
 
 import functools
 import posixpath
@@ -25,11 +25,11 @@ _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
 
 
 class PublishError(Problem):
-    """A notebook cannot be made into a page or slides."""
+    """A notebook cannot be published as a page or slides."""
 
 
 class Page(NamedTuple):
-    """A page of the site: its file, its name there without ending, and what it says."""
+    """A page of the site: source file, name without suffix, notebook, title, reading time."""
 
     path: Path
     name: str
@@ -41,7 +41,7 @@ class Page(NamedTuple):
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown, with math as MathML, which browsers draw without a script."""
+    """Render Markdown, with formulas as MathML, which browsers show without a script."""
 
     def block_math(self, body: str) -> str:
         return f'<div class="scroll">{_mathml(body, "block")}</div>'
@@ -55,13 +55,13 @@ class _Renderer(IPythonRenderer):
 
 @pass_context
 def _relative(context, to: str) -> str:
-    """Where `to`, a name on the site, is for the page that is being written."""
+    """Return the path to `to`, a name on the site, relative to the page being written."""
     here = context["resources"]["page"]["here"].name
     return posixpath.relpath(to, posixpath.dirname(here) or ".")
 
 
 class _Exporter(HTMLExporter):
-    """nbconvert's exporter, with this project's templates."""
+    """Export notebooks like nbconvert, with this project's templates."""
 
     def __init__(self, template: str):
         shown = ["text/html", "text/markdown", "image/png", "text/plain"]
@@ -70,12 +70,12 @@ class _Exporter(HTMLExporter):
             extra_template_basedirs=[str(Path(__file__).parent / "templates")],
             template_name="mnist_nb",
             template_file=template,
-            optimistic_validation=True,  # once, not after each of its steps
+            optimistic_validation=True,  # not after each preprocessor
             filters={"relative": _relative},
         )
 
     def from_notebook_node(self, nb: NotebookNode, resources=None, **more) -> tuple[str, dict]:
-        """The page, without the parsing by which HTMLExporter mends what we mend ourselves."""
+        """Return the page without HTMLExporter's slow corrections, which `export` makes."""
         info = nb.metadata.get("language_info", {})
         lexer = info.get("pygments_lexer", info.get("name"))
         self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=self))
@@ -88,11 +88,11 @@ class _Exporter(HTMLExporter):
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
-exporter = functools.cache(_Exporter)  # one per template, which takes long to compile
+exporter = functools.cache(_Exporter)  # one per template, as compiling it is slow
 
 
 def read_page(path: Path, name: str) -> Page:
-    """The notebook at `path`, or Markdown, with the title and the minutes that it says first."""
+    """Read a notebook or Markdown file, with the title and minutes from its first cell."""
     if path.suffix == ".md":
         notebook = new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
     else:
@@ -107,26 +107,26 @@ def read_page(path: Path, name: str) -> Page:
 def export(
     notebook: NotebookNode, template: str, name: str, published: set[str], **more
 ) -> BeautifulSoup:
-    """The HTML of `notebook`, to be found under `name` beside the `published` ones."""
+    """Return `notebook` as parsed HTML, with its links adapted to `name` and `published` pages."""
     html, _ = exporter(template).from_notebook_node(notebook, resources=more)
     here = posixpath.dirname(name)
     soup = BeautifulSoup(html, "html.parser")
     for link in soup.find_all("a", href=True):
-        _mend_link(link, here, published)
+        _fix_link(link, here, published)
     for table in soup.find_all("table"):
-        _mend_table(table, soup)
-    for style in soup.body.find_all("style"):  # pandas brings its own
+        _fix_table(table, soup)
+    for style in soup.body.find_all("style"):  # pandas adds its own
         style.decompose()
     for image in soup.find_all("img", alt=False):
         image["alt"] = "No description has been provided for this image"
-    for box in soup.select("pre, .scroll"):  # so that the arrow keys can scroll it
+    for box in soup.select("pre, .scroll"):  # make it focusable, to scroll by keyboard
         if len(max(box.get_text().splitlines(), key=len, default="")) > 30 or box.name == "div":
             box["tabindex"] = "0"
     return soup
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Write `files`, by name, each whole or not at all, into `folder`."""
+    """Write `files` (name -> content) into `folder`, each atomically."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -143,8 +143,8 @@ def _mathml(tex: str, display: str) -> str:
         raise PublishError(f"the formula {tex!r} cannot be made into MathML ({error})") from error
 
 
-def _mend_link(link, here: str, published: set[str]) -> None:
-    """A link to a notebook leads to its page; one to a file that is not published, nowhere."""
+def _fix_link(link, here: str, published: set[str]) -> None:
+    """Point a link to a notebook to its page; unlink files that are not published."""
     target, _, fragment = link["href"].partition("#")
     name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
     if "anchor-link" in link.get("class", ()):
@@ -157,8 +157,8 @@ def _mend_link(link, here: str, published: set[str]) -> None:
         link.unwrap()
 
 
-def _mend_table(table, soup: BeautifulSoup) -> None:
-    """A table scrolls in a box of its own, numbers stand right, no header cell says nothing."""
+def _fix_table(table, soup: BeautifulSoup) -> None:
+    """Make a table scroll in a box, mark number columns, and turn empty th cells into td."""
     table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
     table.attrs.pop("border", None)
     rows = [row.find_all(["th", "td"]) for row in table.find_all("tr") if row.find(["th", "td"])]

@@ -1,4 +1,4 @@
-"""The notebooks as pages that open from a file: one file each, no script, no request."""
+"""Build the site: each notebook as one HTML file without scripts or requests, and an index."""
 
 import re
 from pathlib import Path
@@ -8,26 +8,28 @@ from mnist_nb.tools.site.html import PublishError, export, exporter, read_page, 
 from mnist_nb.tools.site.slides import build_slides
 
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
-_EVERYWHERE = ("What we need", "What you have seen")  # sections that the map need not name
+_EVERYWHERE = ("What we need", "What you have seen")  # sections that the index leaves out
 
 
 def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
-    """Write the site into `folder`: a page per notebook, the map, the slides, the downloads.
+    """Write pages, index, slides and downloads into `folder`; return the pages, index first.
 
-    Of the exercises only what lies in `student`, without solutions, is published; the
-    instructor's guide is the last page. Returns the paths of the pages, the map first.
+    Exercises come from `student`, where they have no solutions. The instructor's guide is the
+    last page.
 
     Raises:
-        PublishError: a notebook has math that cannot be read, or exercises have solutions.
+        PublishError: a formula cannot be converted, or an exercise in `student` has solutions.
         RunError: a notebook cannot be read, or `folder` cannot be written.
     """
-    write_files(folder, {})  # ask before the work, not after it
+    write_files(folder, {})  # fail before the work, not after it
     chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
     given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
     exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
     for page in exercises:
         if _SOLUTION.search(str(page.notebook)):
-            raise PublishError(f"{page.path} has solutions in it; make student takes them out")
+            raise PublishError(
+                f"{page.path} has solutions in it; make student writes it without them"
+            )
     chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
     guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
     pages = [*chapters, *exercises, *guides]
@@ -46,5 +48,5 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
     index = template.render(chapters=done[:n], exercises=done[n:m], guides=done[m:],
                             archives=list(archives))  # fmt: skip
     build_slides(folder / "slides", [page.path for page in chapters])
-    write_files(folder, files | archives | {"index.html": index.encode()})  # the map comes last
+    write_files(folder, files | archives | {"index.html": index.encode()})  # the index comes last
     return [folder / "index.html", *(folder / f"{page.name}.html" for page in pages)]

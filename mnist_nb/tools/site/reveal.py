@@ -1,9 +1,9 @@
-"""reveal.js, which shows the slides, out of a wheel that is checked against its hash."""
+"""Take reveal.js, which shows the slides, from a wheel with a known SHA-256 checksum."""
 
 from mnist_nb.tools.cached_wheel import cached_wheel
 
-# reveal.js 5.2.1, byte for byte npm's. We take it from a wheel, as whoever has this package has
-# pip, but not always npm; we check the wheel's hash whenever we open it, cached or not.
+# This wheel has the same files as reveal.js 5.2.1 on npm, and needs pip only. Its checksum is
+# verified each time it is opened.
 REVEAL = "sphinx-revealjs==3.2.1"
 REVEAL_SHA256 = "805bed3ca459346e0f01967d5ed1c40d6b7b917de1541e1e4566c8341fe7017b"
 _PARTS = {"style": "dist/reveal.css", "script": "dist/reveal.js", "notes": "plugin/notes/notes.js"}
@@ -13,7 +13,7 @@ def reveal_sources() -> dict[str, str]:
     """Return the text of reveal.js's style, script and speaker notes.
 
     Raises:
-        WheelError: it was never here, and cannot be had.
+        WheelError: the wheel is neither cached nor downloadable.
     """
     root = "sphinx_revealjs/_static/revealjs/"
     with cached_wheel(REVEAL, REVEAL_SHA256) as wheel:

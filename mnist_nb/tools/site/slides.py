@@ -1,8 +1,8 @@
-"""The notebooks as reveal.js slides, one file each, for a room without internet.
+"""Build reveal.js slides from the notebooks, one file each, that work offline.
 
-Nobody marks cells for it: a heading starts a slide, and so does the question before a cell once
-an answer is on the slide. Of the prose a slide has the first sentence, and the speaker notes have
-all. The metadata that Jupyter has for slides (`slideshow`, `slide_type`) overrides this.
+No cell needs slide metadata. A heading starts a slide, and so does the question before a code cell
+if the slide already has an output. A slide shows the first sentence of a paragraph; the speaker
+notes have all of it. Jupyter's slide metadata (`slideshow`, `slide_type`) overrides these rules.
 """
 
 import copy
@@ -20,42 +20,42 @@ from mnist_nb.tools.project import NOTEBOOKS
 from mnist_nb.tools.site.html import export, read_page, write_files
 from mnist_nb.tools.site.reveal import reveal_sources
 
-# Heights in pixels at 1280 x 720, as slides.css draws. An estimate is enough: a script in the
-# slide shrinks what is still too tall.
+# Heights in pixels at 1280 x 720 with slides.css. An estimate is enough, as slides.js shrinks
+# slides that are still too tall.
 _HEIGHT = 580  # below the heading
 _CODE_LINE, _OUTPUT_LINE, _TEXT_LINE, _FIGURE, _GAP = 29, 26, 38, 360, 26
 _BLOCK = re.compile(r"(?:\A|\n\n)(```.*?\n```|\$\$.*?\$\$|.+?)(?=\n\n|\Z)", re.DOTALL)
 _LIST, _LIST_ITEM = re.compile(r"[-*] |\d+\. "), re.compile(r"\n(?=[-*] |\d+\. )")
-_WHOLE = re.compile(r"\$\$|```|\||>|\*\*\w+\*\*$|\*About [^*]*\*$")  # shown as it is
-_SHORT = 170  # characters of a paragraph that need no cut
+_WHOLE = re.compile(r"\$\$|```|\||>|\*\*\w+\*\*$|\*About [^*]*\*$")  # shown unchanged
+_SHORT = 170  # characters; shorter paragraphs are not cut
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`*_\"“])")
 
 
 class Piece(NamedTuple):
-    """What stands on a slide in one piece: a cell, its height, and what the speaker says."""
+    """A part of a slide that is not split: a cell, its height, and its speaker notes."""
 
     cell: NotebookNode | None
     height: int = 0
     notes: str = ""
-    starts: str = ""  # "heading", or "question": a new slide, unless nothing is answered yet
+    starts: str = ""  # "heading": new slide; "question": new slide if this one has an output
 
 
 def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path]:
-    """Write the slides of `notebooks`, of all by default, into `folder`; their paths.
+    """Write the slides of `notebooks` (default: all chapters) into `folder`; return their paths.
 
     Raises:
-        WheelError: reveal.js was never here, and cannot be had.
-        PublishError, RunError: a notebook cannot be shown or read, or `folder` not written.
+        WheelError: reveal.js is neither cached nor downloadable.
+        PublishError, RunError: a notebook cannot be read or converted, or `folder` not written.
     """
     paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     reveal = reveal_sources()
-    write_files(folder, {})  # ask before the work, not after it
+    write_files(folder, {})  # fail before the work, not after it
     files = {}
     for path in paths:
         page = read_page(path, path.stem)
         page.notebook.cells = [*_slides(_pieces(page.notebook.cells))]
         for number, cell in enumerate(page.notebook.cells):
-            cell["id"] = f"cell-{number}"  # a part has the id of the whole
+            cell["id"] = f"cell-{number}"  # parts of a split cell share its id
         html = export(page.notebook, "slides.html.j2", page.name, {p.stem for p in paths},
                       title=page.title, reveal=reveal)  # fmt: skip
         files[f"{path.stem}.html"] = html.encode()
@@ -64,7 +64,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
 
 
 def _slides(pieces: Iterator[Piece]) -> Iterator[NotebookNode]:
-    """The cells in order; the last one of each slide has the notes in its metadata."""
+    """Yield the cells with the start of each slide, and its notes, marked in their metadata."""
     cells, notes, title = [], [], None
     height, answered = 0, False
     for piece in pieces:
@@ -72,7 +72,7 @@ def _slides(pieces: Iterator[Piece]) -> Iterator[NotebookNode]:
         if cells and piece.cell and (
             piece.starts == "heading" or (piece.starts == "question" and answered) or full
         ):  # fmt: skip
-            yield from _marked(cells, notes)
+            yield from _mark_slide(cells, notes)
             cells, notes, height, answered = [], [], 0, False
             if piece.starts != "heading" and title:
                 cells = [copy.deepcopy(title)]
@@ -85,10 +85,10 @@ def _slides(pieces: Iterator[Piece]) -> Iterator[NotebookNode]:
         cells.append(piece.cell)
         height += piece.height
         answered = answered or bool(piece.cell.get("outputs"))
-    yield from _marked(cells, notes)
+    yield from _mark_slide(cells, notes)
 
 
-def _marked(cells: list[NotebookNode], notes: list[str]) -> list[NotebookNode]:
+def _mark_slide(cells: list[NotebookNode], notes: list[str]) -> list[NotebookNode]:
     cells[0].metadata["slide_start"] = True
     cells[-1].metadata["slide_notes"] = "\n\n".join(notes)
     return cells
@@ -112,31 +112,31 @@ def _pieces(cells: list[NotebookNode]) -> Iterator[Piece]:
 
 
 def _prose(source: str, before_code: bool) -> Iterator[Piece]:
-    """A Markdown cell: its headings, what it says of what was, what it asks of what comes."""
+    """Split Markdown into headings, text, and the question to the code cell that follows."""
     parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)
     for number, part in enumerate(parts):
         if number % 2:
-            level = min(part.index(" "), 2)  # a slide's heading, whatever its depth
+            level = min(part.index(" "), 2)  # # stays h1, deeper headings become h2
             yield Piece(new_markdown_cell("#" * level + part.lstrip("#")), starts="heading")
             continue
         blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
-        if len(parts) == 1 and before_code:  # it goes on: told of what was, asks what comes
-            told, asked = _told_and_asked(_sentences(blocks[-1]))
-            yield from _shown([*blocks[:-1], *told])
-            yield from _shown([asked], "question")
+        if len(parts) == 1 and before_code:  # the last paragraph asks about the next cell
+            statement, question = _split_before_question(_sentences(blocks[-1]))
+            yield from _block_pieces([*blocks[:-1], *statement])
+            yield from _block_pieces([question], "question")
         else:
-            yield from _shown(blocks)
+            yield from _block_pieces(blocks)
 
 
-def _told_and_asked(sentences: list[str]) -> tuple[list[str], str]:
-    """A paragraph cut before its question; if it has none, before its last sentence."""
+def _split_before_question(sentences: list[str]) -> tuple[list[str], str]:
+    """Split a paragraph before its question; without one, before its last sentence."""
     questions = [n for n, sentence in enumerate(sentences) if sentence.endswith("?")]
     cut = questions[0] if questions else len(sentences) - 1
     return [" ".join(sentences[:cut])] if cut else [], " ".join(sentences[cut:])
 
 
-def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
-    """What a slide has of these paragraphs, lists, formulas; the notes have all of a paragraph."""
+def _block_pieces(blocks: list[str], starts: str = "") -> Iterator[Piece]:
+    """Yield the pieces for paragraphs, lists and formulas; long paragraphs go into the notes."""
     spoken = False
     for block in blocks:
         if _LIST.match(block):
@@ -155,7 +155,7 @@ def _shown(blocks: list[str], starts: str = "") -> Iterator[Piece]:
 
 
 def _sentences(block: str) -> list[str]:
-    """The sentences of a paragraph; what is emphasised, code or a link is not cut."""
+    """Return the sentences of a paragraph; do not split bold text, code, formulas or links."""
     found = [""]
     for part in _SENTENCE.split(block):
         whole = not any(found[-1].count(mark) % 2 for mark in ("**", "`", "$"))
@@ -168,7 +168,7 @@ def _sentences(block: str) -> list[str]:
 
 
 def _code(cell: NotebookNode, starts: str) -> Iterator[Piece]:
-    """A code cell in pieces that fit: some lines at a time, then each output."""
+    """Split a code cell into pieces that fit on a slide: groups of lines, then each output."""
     lines = cell.source.splitlines()
     for chunk in _chunks(lines, _CODE_LINE):
         part = copy.deepcopy(cell)
@@ -183,7 +183,7 @@ def _code(cell: NotebookNode, starts: str) -> Iterator[Piece]:
 
 
 def _chunks(lines: list[str], height: int) -> Iterator[list[str]]:
-    """The lines, as many at a time as fit; cut where a block of code ends, if there is one."""
+    """Yield groups of lines that fit on a slide, split before an unindented line if possible."""
     while lines:
         end = limit = (_HEIGHT - _GAP) // height
         if len(lines) > limit:
@@ -194,7 +194,7 @@ def _chunks(lines: list[str], height: int) -> Iterator[list[str]]:
 
 
 def _outputs(output: NotebookNode) -> Iterator[tuple[NotebookNode, int]]:
-    """An output in pieces that fit, each with its height; of what is long, the beginning."""
+    """Yield an output in pieces that fit on a slide, with heights; shorten long text."""
     data = output.get("data", {"text/plain": output.get("text", "")})
     if "image/png" in data:
         yield output, _FIGURE
@@ -222,7 +222,7 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[NotebookNode, int]]:
 
 
 def _rows(html: str) -> tuple[str, int]:
-    """The rows of a table that fit, and their height."""
+    """Return the table with the rows that fit on a slide, and its height."""
     soup = BeautifulSoup(html, "html.parser")
     rows, height, left = soup.find_all("tr"), _GAP, 0
     for row in rows:
@@ -240,7 +240,7 @@ def _rows(html: str) -> tuple[str, int]:
 
 
 def _height(text: str) -> int:
-    """How tall this Markdown is on a slide, about."""
+    """Estimate the height of Markdown text on a slide, in pixels."""
     if not text:
         return 0
     lines = re.sub(r"(?<!\n)\n(?![-*|\n])", " ", text).splitlines()

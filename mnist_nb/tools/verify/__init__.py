@@ -1,3 +1,3 @@
-"""Notebooks kept in one form, and checked against what they show."""
+"""Refresh notebooks, keep them in normal form, and compare their outputs with new ones."""
 
-import mnist_nb.tools.no_grammar  # noqa: F401, before nbformat
+import mnist_nb.tools.skip_rfc3987  # noqa: F401, before nbformat

@@ -1,14 +1,12 @@
-"""How a notebook's outputs are compared: nbval, and what it lacks.
+"""Compare a notebook's new outputs with the stored ones, beyond what nbval does.
 
-`mnist_nb.tools.verify.plugin` brings it into pytest. nbval compares text exactly.
-Here, in a cell tagged `nbval-approx`, a decimal number may differ from
-the stored one: by one unit in its last printed place, or by what the cell's
-metadata states: {"nbval": {"atol": 0.001}}, with `rtol` and `ulp` (units in the
-last printed place) as further keys. Words, lines, whole numbers, the number of
-decimals and how many numbers there are stay exact. Everywhere, pictures have to
-be the stored ones within `ALLOWED`, or within what the metadata states:
-{"nbval": {"picture": 2}}; alt texts and the order of the outputs have to be the
-stored ones; and a cell that was never executed fails.
+`plugin` calls `compare_more` for each cell. nbval compares text exactly. In a cell tagged
+`nbval-approx`, decimal numbers may differ by one unit in the last printed place, or by the
+tolerance in the cell's metadata, {"nbval": {"atol": 0.001}}; `rtol` and `ulp` (units in the last
+place) are also possible. Words, lines, whole numbers and the number of decimals have to be equal.
+
+In all cells, pictures may differ by `ALLOWED`, or by {"nbval": {"picture": 2}} in the metadata.
+Alt texts and the order of outputs have to be equal, and a cell that was never executed fails.
 """
 
 import math
@@ -19,9 +17,9 @@ from typing import Any
 from nbval.plugin import IPyNbCell
 
 from mnist_nb.tools.verify.normal_form import WIDGET
-from mnist_nb.tools.verify.pictures import ALLOWED, other_pictures
+from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures
 
-# 12  -1.5  .5  1e-3; not v1.2, 3.11.2 or 0.5s. A comma may separate two numbers, so ends one.
+# matches 12, -1.5, .5 and 1e-3; not v1.2, 3.11.2 or 0.5s; a comma ends a number
 _NUMBER = re.compile(
     r"(?<![\w.])[-+]?(?:(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?|nan\b|inf\b)(?!\w|\.\d)"
 )
@@ -41,7 +39,7 @@ def _shape(number: str) -> tuple[int, bool]:
 
 
 def _close(stored: str, new: str, atol: float = 0, rtol: float = 0, ulp: float | None = None):
-    """Tell whether the printed number `new` may stand for `stored`."""
+    """Return whether the printed number `new` is within the tolerance of `stored`."""
     if stored == new:
         return True
     unit = min(_last_place(stored), _last_place(new))
@@ -57,10 +55,10 @@ def _within(stored: Decimal, new: Decimal, at_least: Decimal, atol: float, rtol:
 
 
 def replace_close(stored: Any, new: Any, **tolerance: float) -> Any:
-    """Return `new`, with each number that is close enough to the one in `stored` replaced by it.
+    """Return `new` with each number within the tolerance replaced by the one in `stored`.
 
-    Both are an output: a text, or what JSON can hold. A number in JSON is not printed, so only
-    `atol` and `rtol` count for it, not its decimals.
+    Both are text or JSON values of an output. JSON numbers have no printed decimals, so only
+    `atol` and `rtol` apply to them.
     """
     if isinstance(stored, dict) and isinstance(new, dict):
         return {
@@ -89,10 +87,10 @@ def _replace_close_in_text(stored: str, new: str, **tolerance: float) -> str:
 
 
 def _same_layout(stored: str, new: str, numbers: list[tuple[str, str]]) -> bool:
-    """Tell whether two texts have the same lines, words and places for numbers.
+    """Return whether two texts have the same lines and words, with numbers in the same places.
 
-    Runs of spaces are the same, too, unless a number has become wider or narrower: then the
-    padding before a number, and before what is set flush right with numbers, may make up for it.
+    If a number has become wider or narrower, the spaces before numbers, and before text that is
+    right-aligned with them, may differ accordingly. All other spaces have to be equal.
     """
     if _NUMBER.split(stored) == _NUMBER.split(new):
         return True
@@ -106,7 +104,7 @@ def _same_layout(stored: str, new: str, numbers: list[tuple[str, str]]) -> bool:
 
 
 def _same_row(stored: str, new: str, room: int, flush: set[int]) -> bool:
-    """Tell whether two lines differ in padding alone, by at most `room` (see `_same_layout`)."""
+    """Return whether two lines differ by at most `room` spaces of padding (see `_same_layout`)."""
     before, now = _NUMBER.split(stored), _NUMBER.split(new)
     if len(before) != len(now):
         return False
@@ -116,7 +114,10 @@ def _same_row(stored: str, new: str, room: int, flush: set[int]) -> bool:
             return False
     if len(before) > 1 or stored == new:
         return before[-1] == now[-1]
-    fields = list(_FIELD.finditer(stored)), list(_FIELD.finditer(new))  # a header, for example
+    fields = (
+        list(_FIELD.finditer(stored)),
+        list(_FIELD.finditer(new)),
+    )  # a line without numbers, such as a header
     return len(fields[0]) == len(fields[1]) and all(
         old[2] == field[2]
         and (old[1] == field[1] or old.end() in flush)
@@ -126,7 +127,7 @@ def _same_row(stored: str, new: str, room: int, flush: set[int]) -> bool:
 
 
 def _rows_swapped(stored: str, new: str) -> bool:
-    """Tell whether `new` has the rows of decimals that `stored` has, in a different order."""
+    """Return whether `new` has the same rows of decimals as `stored`, in a different order."""
     before, now = (
         [row for line in text.split("\n") if len(row := _decimals(line)) > 1]
         for text in (stored, new)
@@ -139,7 +140,7 @@ def _decimals(line: str) -> list[str]:
 
 
 def replace_close_in_outputs(stored: list, new: list, **tolerance: float) -> None:
-    """Replace, in the `new` outputs, each number that is close enough to its stored one."""
+    """Replace the numbers in the `new` outputs that are within the tolerance, in place."""
     places = _texts(stored)
     for kind, slots in _texts(new).items():
         for (box, key), (stored_box, stored_key) in zip(slots, places.get(kind, []), strict=False):
@@ -150,7 +151,7 @@ def replace_close_in_outputs(stored: list, new: list, **tolerance: float) -> Non
 
 
 def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
-    """Kind of output -> where each output of that kind lies, in nbval's own order."""
+    """Return kind of output -> (container, key) of each text of that kind, in nbval's order."""
     found: dict[str, list] = {}
     for output in outputs:
         if output.output_type == "stream":
@@ -161,10 +162,10 @@ def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
     return found
 
 
-def other_order(stored: list, new: list) -> str:
-    """Say how the kinds of the `new` outputs, or their order, differ; "" if they do not.
+def different_order(stored: list, new: list) -> str:
+    """Return a message if the kinds of the `new` outputs or their order differ, else "".
 
-    Streams of one name are joined before, as in the stored notebook.
+    Consecutive streams of the same name have to be joined before.
     """
     before, now = ([_kind(output) for output in outputs] for outputs in (stored, new))
     if before == now:
@@ -181,24 +182,26 @@ def _kind(output: dict) -> str:
     return f"{output['output_type']} of {' + '.join(sorted({*output.get('data', {})} - {WIDGET}))}"
 
 
-def other_metadata(stored: list, new: list) -> str:
-    """Say what in the metadata of an output, such as alt text, differs; "" if nothing does."""
+def different_metadata(stored: list, new: list) -> str:
+    """Return a message if the metadata of an output, such as alt text, differs, else ""."""
     for number, (before, now) in enumerate(zip(stored, new, strict=False), start=1):
         if before.get("metadata", {}) != now.get("metadata", {}):
             return (
-                f"The alt text, or other metadata, of output {number} is not the stored one: "
+                f"The alt text or other metadata of output {number} differs from the stored one: "
                 f"{now.get('metadata', {})}; stored is {before.get('metadata', {})}."
             )
     return ""
 
 
 def compare_more(item: IPyNbCell) -> None:
-    """Give a cell of a notebook the comparison described above."""
+    """Add the comparison described above to a cell that pytest has collected."""
     wanted = item.options["check"] and not item.options["skip"]
     if wanted and item.cell.execution_count is None and item.cell.source.strip():
 
         def never_executed() -> None:
-            item.raise_cell_error("This cell was stored without being executed: `make refresh`")
+            item.raise_cell_error(
+                "This cell was stored without being executed; run `make refresh`"
+            )
 
         item.runtest = never_executed
     stated = item.cell.metadata.get("nbval", {})
@@ -213,9 +216,9 @@ def compare_more(item: IPyNbCell) -> None:
         if not exact(new, stored, skip_compare):
             return False
         wrong = (
-            other_pictures(stored, new, allowed)
-            or other_order(stored, new)
-            or other_metadata(stored, new)
+            different_pictures(stored, new, allowed)
+            or different_order(stored, new)
+            or different_metadata(stored, new)
         )
         if wrong:
             item.comparison_traceback.append(wrong)

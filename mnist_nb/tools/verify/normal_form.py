@@ -1,4 +1,7 @@
-"""The one form in which a notebook is committed, and what breaks it."""
+"""Bring notebooks into normal form, the format in which they are committed, and check it.
+
+`refresh` writes the normal form; `make lint` reports the rules that a notebook breaks.
+"""
 
 import json
 import re
@@ -6,29 +9,29 @@ import statistics
 
 import nbformat
 
-from mnist_nb.tools.verify.prose import unexplained
+from mnist_nb.tools.verify.prose import unexplained_numbers
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
-# a widget lives in the page and the kernel; what is stored of it is its text
+# a widget needs a running kernel, so only its text is stored
 WIDGET = "application/vnd.jupyter.widget-view+json"
-_TAGS = {"parameters", "nbval-approx"}  # what a cell may say about itself
-# What "nbval" in a cell's metadata may allow at most, and what is allowed without a word: units of
-# the output, a fraction of the stored number, units in the last place, and levels of 255. Blank
-# or mirrored, each committed picture is at least 25 levels from itself.
+_TAGS = {"parameters", "nbval-approx"}  # the tags that a cell may have
+# The largest tolerances that "nbval" in a cell's metadata may state, and the defaults. Units: that
+# of the output (atol), fraction of the number (rtol), last printed place (ulp), levels of 255
+# (picture). Blank or mirrored, each committed picture differs from itself by at least 25 levels.
 CEILINGS = {"atol": 0.03, "rtol": 0.01, "ulp": 5, "picture": 5}
 DEFAULTS = {"atol": 0, "rtol": 0, "ulp": 1, "picture": 0.5}
 _SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
-# what learners do not see of an exercise: hidden tests, and the marks of nbgrader
+# parts of an exercise that learners do not see: hidden tests, and nbgrader's markers
 _UNSEEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS|^ *### .*$", re.S | re.M)
 _MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\)\S*")
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Strip from `notebook`, in place, what differs between two executions of it."""
+    """Remove what differs between two executions from `notebook`, in place; return it."""
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells):
@@ -43,15 +46,15 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def serialised(notebook: nbformat.NotebookNode) -> str:
-    """The text of the notebook's file in normal form."""
+    """Return the text of the notebook's file in normal form."""
     return nbformat.writes(normalise(notebook)) + "\n"
 
 
 def broken_rules(text: str) -> list[str]:
-    """Return which rules the notebook with this text breaks, a sentence each."""
+    """Return the rules that a notebook with this text breaks, one sentence each."""
     ids = [cell.get("id") for cell in json.loads(text)["cells"]]
     if None in ids or len(set(ids)) != len(ids):
-        return ["two cells have the same id, or one has none"]  # reading it would mend them
+        return ["two cells have the same id, or one has none"]  # nbformat would repair the ids
     notebook = nbformat.reads(text, as_version=4)
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -60,7 +63,7 @@ def broken_rules(text: str) -> list[str]:
         found.append(f"not executed once from top to bottom: execution counts {counts}")
     for number, cell in enumerate(notebook.cells):
         found += [f"cell {number} ({cell.get('id')}): {p}" for p in _broken_rules_of_cell(cell)]
-    found += [f"cell {cell_id}: {p}" for cell_id, p in unexplained(notebook)]
+    found += [f"cell {cell_id}: {p}" for cell_id, p in unexplained_numbers(notebook)]
     if not found and serialised(notebook) != text:
         found.append("not in normal form: metadata or layout that `make refresh` would change")
     return found
@@ -70,23 +73,25 @@ def _broken_rules_of_cell(cell: nbformat.NotebookNode) -> list[str]:
     found = []
     tags = set(cell.metadata.get("tags", []))
     if tags - _TAGS:
-        found.append(f"has the tag {', '.join(sorted(tags - _TAGS))}, which is not one of ours")
+        found.append(
+            f"has the tag {', '.join(sorted(tags - _TAGS))}, which this project does not use"
+        )
     long = [line for line in cell.source.splitlines() if len(line) > 79]
     if long and cell.cell_type == "code":
         found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
     if cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) != cell.id:
-        found.append("has another name for nbgrader than its id, by which grading finds it")
+        found.append("has a grade_id that differs from its cell id, which grading uses")
     found += _broken_rules_of_tolerances(cell.metadata.get("nbval", {}), tags)
     if _SWITCHED_OFF.search(cell.source):
-        found.append("switches its own comparison off")
+        found.append("switches off its own comparison")
     for output in cell.get("outputs", []):
         if output.output_type == "error" or output.get("name") == "stderr":
             found.append("has an error or something on stderr among its outputs")
         png = output.get("metadata", {}).get("image/png", {})
         if "image/png" in output.get("data", {}) and len(png.get("alt", "")) < 20:
-            found.append("has a figure without alt text that says what it shows")
+            found.append("has a figure without an alt text of at least 20 characters")
         if output.get("execution_count", cell.execution_count) != cell.execution_count:
-            found.append("has an output with another execution count than its own")
+            found.append("has an output whose execution count differs from its own")
         if path := _MACHINE_PATH.search(str(output)):
             found.append(f"shows a path of one machine: {path[0][:40]}")
     return found
@@ -99,26 +104,28 @@ def _broken_rules_of_tolerances(stated: dict, tags: set[str]) -> list[str]:
             continue
         if key not in CEILINGS:
             known = ", ".join([*CEILINGS, "reason"])
-            found.append(f"has the tolerance {key!r}, which has no meaning; these have: {known}")
+            found.append(f"has the unknown tolerance {key!r}; known are {known}")
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            found.append(f"has the tolerance {key} = {value!r}, which is no number")
+            found.append(f"has the tolerance {key} = {value!r}, which is not a number")
         elif not 0 <= value <= CEILINGS[key]:
             found.append(
-                f"has the tolerance {key} = {value}, above the ceiling of {CEILINGS[key]}: show "
-                "what differs less, such as fewer decimals, or the data that a figure draws"
+                f"has the tolerance {key} = {value}, outside of 0 to {CEILINGS[key]}; show "
+                "results that differ less, such as fewer decimals"
             )
         elif key != "picture" and "nbval-approx" not in tags:
-            found.append(f"has the tolerance {key}, which needs the tag nbval-approx to be used")
+            found.append(
+                f"has the tolerance {key}, which has no effect without the tag nbval-approx"
+            )
         elif value > DEFAULTS[key] and len(str(stated.get("reason", ""))) < 20:
             found.append(
-                f"has the tolerance {key} = {value} without the reason; say what differs between "
-                'machines: {"nbval": {…, "reason": "…"}} in its metadata'
+                f"has the tolerance {key} = {value} without a reason; say in the metadata what "
+                'differs between machines: {"nbval": {…, "reason": "…"}}'
             )
     return found
 
 
 def code_lengths(text: str) -> tuple[float, float, float]:
-    """Lines per code cell (median, 90th percentile), and Markdown cells per code cell."""
+    """Return lines per code cell (median, 90th percentile), and Markdown cells per code cell."""
     cells = nbformat.reads(text, as_version=4).cells
     lines = sorted(
         sum(bool(line.strip()) for line in _UNSEEN.sub("", cell.source).splitlines())

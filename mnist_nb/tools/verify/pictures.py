@@ -1,4 +1,4 @@
-"""How far the pictures that a cell draws are from the stored ones."""
+"""Measure how much the pictures that a cell draws differ from the stored ones."""
 
 import base64
 import io
@@ -10,18 +10,18 @@ from PIL import Image
 
 from mnist_nb.tools.verify.normal_form import DEFAULTS
 
-# In levels of 255. As other processors round, no picture of the notebooks was further off than
-# 0.2, but for those whose cells say so; one wrong letter is 1.7, two series swapped are 5 to 30.
+# In levels of 255. Between processors, pictures differed by at most 0.2, except in cells with a
+# tolerance. One wrong letter makes a difference of 1.7, two swapped series one of 5 to 30.
 ALLOWED = DEFAULTS["picture"]
-_PICTURES = "image/png", "image/jpeg"  # the ones that nbval passes over
+_PICTURES = "image/png", "image/jpeg"  # nbval ignores these
 
 
 def picture_distance(stored: Image.Image, new: Image.Image) -> float:
-    """How far two pictures of one size are apart, in levels of 255.
+    """Return the distance of two pictures of the same size, in levels of 255.
 
-    The root mean square over all pixels, in the worst of the three colours, of how far a pixel
-    lies outside the range of the 3 x 3 around its place in the other picture: so a line that
-    rounding has moved by one pixel is at no distance.
+    Each pixel counts by how far it is outside the range of the 3 x 3 pixels around its place in
+    the other picture, so a line that has moved by one pixel adds nothing. The distance is the
+    root mean square over all pixels, in the colour channel where it is largest.
     """
     before, now = _on_white(stored), _on_white(new)
     outside = np.maximum(_outside(before, now), _outside(now, before)).astype(float)
@@ -29,7 +29,7 @@ def picture_distance(stored: Image.Image, new: Image.Image) -> float:
 
 
 def _outside(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Return how far each pixel lies outside the 3 x 3 around its place in `there`."""
+    """Return how far each pixel is outside the range of the 3 x 3 around its place in `there`."""
     height, width, _ = there.shape
     edged = np.pad(there, ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows = [edged[i : i + height] for i in range(3)]
@@ -40,7 +40,7 @@ def _outside(here: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def _on_white(picture: Image.Image) -> np.ndarray:
-    """Return `picture` as a page shows it, height x width x 3; what is transparent is white."""
+    """Return `picture` on a white background, as an array of height x width x 3."""
     picture = picture.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
@@ -52,19 +52,19 @@ def pictures(outputs: list) -> list[Image.Image]:
     return [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in data]
 
 
-def other_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
-    """What is wrong with the pictures among the `new` outputs, one sentence; "" if nothing is."""
+def different_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
+    """Return a sentence about the first difference among the pictures, or ""."""
     before, now = pictures(stored), pictures(new)
     if len(before) != len(now):
-        return f"The cell draws another number of pictures: {len(now)}, and {len(before)} stored."
+        return f"The cell draws {len(now)} pictures, but {len(before)} are stored."
     for number, (old, picture) in enumerate(zip(before, now, strict=True), start=1):
         if old.size != picture.size:
-            return f"Picture {number} has another size: {picture.size}, and {old.size} stored."
+            return f"Picture {number} has the size {picture.size}, but {old.size} is stored."
         if (distance := picture_distance(old, picture)) > allowed:
             return (
-                f"Picture {number} is not the stored one: they are {distance:.2g} levels of 255 "
-                f"apart, and {allowed:g} is allowed (it was drawn by Matplotlib "
-                f"{matplotlib.__version__} with FreeType {ft2font.__freetype_version__}; with "
-                "other versions than environment.yml's, letters alone can do that)."
+                f"Picture {number} differs from the stored one by {distance:.2g} levels of 255, "
+                f"and {allowed:g} is allowed (it was drawn by Matplotlib {matplotlib.__version__} "
+                f"with FreeType {ft2font.__freetype_version__}; versions that are not those of "
+                "environment.yml may draw letters differently)."
             )
     return ""

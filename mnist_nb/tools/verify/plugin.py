@@ -1,13 +1,13 @@
-"""The pytest plugin: nbval, made to hold however pytest is called.
+"""Extend nbval's pytest plugin, so that notebooks are checked reliably.
 
-This project's settings switch it on (`-p mnist_nb.tools.verify.plugin` in pyproject.toml); being
-installed does not. Beyond the comparison of `mnist_nb.tools.verify.comparison`:
+pyproject.toml switches it on with `-p mnist_nb.tools.verify.plugin`; installing it does not. It
+adds the comparison of `comparison.py`, and:
 
-- The cells of a notebook run in order and in one process, whatever else is chosen, shuffled or
-  dealt to workers. A cell tried alone has all cells before it run first.
-- People's own settings do not reach the kernels.
-- A kernel that dies at its start is started again once. One that dies again, or later, and a cell
-  that takes too long, are told once; the cells after it fail with one line each.
+- The cells of a notebook run in order and in one process, even if tests are selected, shuffled or
+  distributed to workers. Before a single cell, all cells above it run.
+- Kernels start without the user's personal settings.
+- A kernel that dies when it starts is started once more. A kernel that dies later, or a cell that
+  takes too long, is reported once; the cells below fail with one line each.
 """
 
 import re
@@ -24,23 +24,23 @@ from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 from mnist_nb.tools import kernels
 from mnist_nb.tools.verify import comparison
 
-LAST_LINES = 20  # of what a kernel wrote before it died: an exception and where it came from
-OUTPUT_TIMEOUT = 60  # seconds; a machine that is busy needs more than nbval's 5
+LAST_LINES = 20  # of a dead kernel's standard error: room for a traceback
+OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, nbval's 5 are too few
 
 
-class NotTried(Exception):
-    """A cell could not be tried; the sentence is all that is to be reported."""
+class NotRun(Exception):
+    """A cell could not run; pytest reports this message only."""
 
 
-class KernelDied(NotTried):
-    """The kernel is not there any more; says its last words."""
+class KernelDied(NotRun):
+    """The kernel has ended; the message has the last lines of its standard error."""
 
 
 class Kernel(RunningKernel):
-    """A kernel with settings of its own, which is missed as soon as it has died."""
+    """Run a kernel like nbval's, but notice at once when it has died."""
 
     def __init__(self, kernel_name: str, cwd: str | None = None, startup_timeout: float = 60):
-        """Start it. Raises KernelDied if it does not answer."""
+        """Start the kernel; raise KernelDied if it does not answer."""
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop
         self.km = KernelManager(
             kernel_name=kernel_name, kernel_spec_manager=NbvalKernelspecManager()
@@ -53,66 +53,68 @@ class Kernel(RunningKernel):
             self.kc.wait_for_ready(timeout=startup_timeout)
             self._ensure_iopub_up()
         except Exception as error:
-            died = KernelDied(f"{error}. {self.last_words()}")
+            died = KernelDied(f"{error}. {self.stderr_tail()}")
             self.stop()
             raise died from error
 
-    def last_words(self) -> str:
-        """Return what it wrote to its standard error at the end, as a sentence."""
+    def stderr_tail(self) -> str:
+        """Return the last lines of the kernel's standard error, with an introduction."""
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").splitlines()[-LAST_LINES:]
-        return "\n".join(["Its last words:", *lines]) if lines else "It left no word why."
+        return (
+            "\n".join(["Its last lines on stderr:", *lines]) if lines else "Its stderr is empty."
+        )
 
     def get_message(self, stream, timeout=None):
-        """Return the next message. Raises Empty after `timeout` seconds, or KernelDied."""
+        """Return the next message; raise Empty after `timeout` seconds, or KernelDied."""
         end = time.monotonic() + timeout
         while True:
-            alive = self.is_alive()  # asked first: what it said before it died counts
+            alive = self.is_alive()  # checked first, to read messages that came before its death
             left = end - time.monotonic()
             try:
                 return super().get_message(stream, timeout=max(0, min(1, left)))
             except Empty:
                 if not alive:
                     raise KernelDied(
-                        f"The kernel died in this cell. {self.last_words()}"
+                        f"The kernel died in this cell. {self.stderr_tail()}"
                     ) from None
                 if left <= 1:
                     raise
 
     def stop(self) -> None:
-        """Stop it and remove what is left of it."""
+        """Stop the kernel and close its channels and files."""
         if self.kc is not None:
             self.kc.stop_channels()
         if hasattr(self, "km"):
             if self.km.has_kernel:
                 self.km.shutdown_kernel(now=True)
-            del self.km  # as nbval does: no longer alive
+            del self.km  # nbval takes this as a sign that it has ended
         self.stderr.close()
 
 
-nbval.plugin.RunningKernel = Kernel  # nbval has no option for it
+nbval.plugin.RunningKernel = Kernel  # nbval has no option for this
 
 
 class Notebook(IPyNbFile):
-    """A notebook whose cells run in order, each once, whichever of them are to be tried."""
+    """Collect a notebook, and run its cells in order, each once, whichever are selected."""
 
-    reached = 0  # the first cell that the kernel has not run
-    trouble = ""  # why no cell can be tried any more
+    next_cell = 0  # number of the first cell that the kernel has not run
+    failure = ""  # why no further cell can run
 
     def collect(self):
-        """Return all code cells, each with its comparison. Raises CollectError if it is none."""
+        """Return all code cells; raise CollectError if the file is not a notebook."""
         try:
             self.cells = list(super().collect())
         except Exception as error:  # nbformat raises many kinds
             why = " ".join(str(error).split())
             raise self.CollectError(
-                f"{self.path} is no notebook that can be read: {why}"
+                f"{self.path} is not a notebook that can be read: {why}"
             ) from None
         return self.cells
 
     def setup(self) -> None:
-        """Start a kernel, again if it dies."""
-        self.reached = 0
+        """Start a kernel; if it dies, start another one."""
+        self.next_cell = 0
         kernels.use(self.nb)
         for _ in range(2):
             try:
@@ -129,46 +131,46 @@ class Notebook(IPyNbFile):
                 self.kernel.stop()
             self.kernel = None
 
-    def bring_to(self, cell: IPyNbCell) -> None:
-        """Run what comes before `cell` and has not run. Raises NotTried where that is no good."""
-        if self.kernel is not None and cell.cell_num < self.reached:  # asked for out of order
+    def run_cells_before(self, cell: IPyNbCell) -> None:
+        """Run the cells before `cell` that have not run yet; raise NotRun if one fails."""
+        if self.kernel is not None and cell.cell_num < self.next_cell:  # it has run already
             self.teardown()
             self.setup()
-        if self.trouble:
-            raise NotTried(self.trouble)
+        if self.failure:
+            raise NotRun(self.failure)
         if self.kernel is None:
-            self.trouble = (
+            self.failure = (
                 f"This cell did not run, because the kernel did not start; see {cell.name}."
             )
-            raise NotTried(f"The kernel was started twice, and failed both times. {self.died}")
-        for earlier in self.cells[self.reached : cell.cell_num]:
-            self.run_unseen(earlier)
+            raise NotRun(f"The kernel failed to start twice. {self.died}")
+        for earlier in self.cells[self.next_cell : cell.cell_num]:
+            self.run_unchecked(earlier)
 
-    def run_unseen(self, cell: IPyNbCell) -> None:
-        """Run a cell that is not to be tried itself. Raises NotTried if it fails."""
-        self.reached = cell.cell_num + 1
+    def run_unchecked(self, cell: IPyNbCell) -> None:
+        """Run a cell without comparing its outputs; raise NotRun if it fails."""
+        self.next_cell = cell.cell_num + 1
         if cell.options["skip"]:
             return
         check, cell.options["check"] = cell.options["check"], False
         try:
             IPyNbCell.runtest(cell)
         except (NbCellError, KernelDied) as error:
-            self.trouble = f"This cell did not run, because {cell.name} before it failed"
+            self.failure = f"This cell did not run, because {cell.name} before it failed"
             traceback = getattr(error, "inner_traceback", None) or str(error)
             why = re.sub(r"\x1b\[[0-9;]*m", "", traceback).strip().splitlines()[-1]
-            raise NotTried(f"{self.trouble} ({why}).") from error
+            raise NotRun(f"{self.failure} ({why}).") from error
         finally:
             cell.options["check"] = check
 
 
 def pytest_addoption(parser) -> None:
-    """Let the project's settings name the files that take longest."""
+    """Add the setting `longest_first`, a list of test files."""
     parser.addini("longest_first", "with -n: test files that start before all others", "linelist")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file():
-    """Put our notebooks in the place of nbval's."""
+    """Replace nbval's collector of notebooks by ours."""
     return [
         Notebook.from_parent(found.parent, path=found.path) if type(found) is IPyNbFile else found
         for found in (yield)
@@ -176,7 +178,7 @@ def pytest_collect_file():
 
 
 def pytest_itemcollected(item) -> None:
-    """Give the cells of notebooks their comparison, and more patience."""
+    """Add our comparison to the cells of notebooks, and a longer timeout."""
     if isinstance(item, IPyNbCell):
         comparison.compare_more(item)
         item.output_timeout = OUTPUT_TIMEOUT
@@ -184,8 +186,8 @@ def pytest_itemcollected(item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session) -> None:
-    """Put the cells of each notebook together and in order, after all who shuffle."""
-    first = {}  # of each notebook, where the first of its cells came
+    """Sort the cells of each notebook together, after other plugins have reordered tests."""
+    first = {}  # notebook -> position of the first of its cells
 
     def place(numbered) -> tuple[int, int]:
         number, item = numbered
@@ -198,35 +200,35 @@ def pytest_collection_finish(session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Run a cell in its place, and remember what it leaves for the others."""
+    """Run a cell after those above it, and note a failure that affects those below."""
     if not isinstance(item, IPyNbCell):
         return (yield)
     notebook = item.parent
-    notebook.bring_to(item)
-    notebook.reached = item.cell_num + 1
+    notebook.run_cells_before(item)
+    notebook.next_cell = item.cell_num + 1
     try:
         return (yield)
     except KernelDied:
-        notebook.trouble = f"This cell did not run, because the kernel died in {item.name}."
+        notebook.failure = f"This cell did not run, because the kernel died in {item.name}."
         raise
     finally:
         if notebook.timed_out:
-            notebook.timed_out = False  # nbval would expect all other cells to fail, and let them
-            notebook.trouble = f"This cell did not run, because {item.name} took too long."
+            notebook.timed_out = False  # nbval would mark all later cells as expected failures
+            notebook.failure = f"This cell did not run, because {item.name} took too long."
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Report a cell that was not tried with its sentence alone."""
+    """Report a cell that did not run with its message only, without a traceback."""
     report = yield
-    if call.excinfo is not None and isinstance(call.excinfo.value, NotTried):
+    if call.excinfo is not None and isinstance(call.excinfo.value, NotRun):
         report.longrepr = str(call.excinfo.value)
     return report
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Deal out whole files, whatever way of dealing out single tests is asked for."""
+    """Distribute whole files to the workers, even if single tests were asked for."""
     if config.getoption("dist") in ("each", "loadscope"):
         return None  # they keep the cells of a notebook together
     from xdist.scheduler import LoadFileScheduling
@@ -234,7 +236,7 @@ def pytest_xdist_make_scheduler(config, log):
     first = config.getini("longest_first")
 
     class LongestFirst(LoadFileScheduling):
-        """Deals out the files named in the settings before all others."""
+        """Distribute the files named in `longest_first` before all others."""
 
         def _assign_work_unit(self, node) -> None:
             def rank(file: str) -> int:

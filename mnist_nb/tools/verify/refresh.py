@@ -1,4 +1,4 @@
-"""Execute a committed notebook again and store it in normal form."""
+"""Execute a committed notebook again and save it in normal form, for `make refresh`."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from mnist_nb.tools.verify.normal_form import broken_rules, normalise, serialise
 
 
 class RefreshError(Problem):
-    """A notebook could not be executed, or its outputs are not fit to be committed."""
+    """A notebook could not be executed, or its outputs break a rule."""
 
 
 def refresh(path: Path) -> bool:
-    """Execute the notebook at `path`; replace its file on success; was anything changed?
+    """Execute the notebook at `path` and replace the file; return whether it has changed.
 
     Raises:
-        RefreshError: no kernel, a cell failed, the result breaks a rule, or the file cannot be
-            read or written, or was changed meanwhile. The file stays as it was.
+        RefreshError: no kernel starts, a cell fails, the result breaks a rule, or the file cannot
+            be read or written, or was changed in the meantime. The file stays unchanged.
     """
     from nbclient import NotebookClient  # slow to import
     from nbclient.exceptions import CellExecutionError
@@ -42,17 +42,17 @@ def refresh(path: Path) -> bool:
             store_widget_state=False,
             **KERNEL,
         )
-        with client.setup_kernel():  # not execute(), whose handler of Ctrl-C fails itself
+        with client.setup_kernel():  # not execute(), whose Ctrl-C handler raises an error
             for number, cell in enumerate(notebook.cells):
                 client.execute_cell(cell, number)
     except CellExecutionError as error:
         raise RefreshError(f"{path}: a cell failed: {error.ename}: {error.evalue}") from error
     except RuntimeError as error:
-        raise RefreshError(f"{path}: no answer from the kernel: {error}") from error
+        raise RefreshError(f"{path}: the kernel does not answer: {error}") from error
     except OSError as error:
         raise RefreshError(
             f"{path}: a kernel needs a folder for temporary files that can be written "
-            f"({error.strerror or error}); name one in TMPDIR"
+            f"({error.strerror or error}); set TMPDIR to one"
         ) from error
     after = serialised(notebook)
     if found := broken_rules(after):
@@ -65,7 +65,7 @@ def refresh(path: Path) -> bool:
         write_whole(path, after.encode())
     except OSError as error:
         raise RefreshError(
-            f"{path} stays as it was, as the folder {path.parent} cannot be written "
+            f"{path} stays unchanged, as the folder {path.parent} cannot be written "
             f"({error.strerror})"
         ) from error
     return True

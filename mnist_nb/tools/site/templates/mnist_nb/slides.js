@@ -1,5 +1,5 @@
-// Fonts differ from machine to machine, and the package's own lines are longer than a notebook's:
-// a slide that comes out too tall or too wide is drawn smaller.
+// Shrink slides that are too tall or too wide, as fonts differ between machines, and code of the
+// package has longer lines than cells.
 function tooLarge(slide) {
   const boxes = [...slide.querySelectorAll("pre, .scroll")];
   return slide.scrollHeight > slide.clientHeight
