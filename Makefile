@@ -136,7 +136,7 @@ seed-study: data  ## train the source's network with 128 seeds, with and without
 experiments: data  ## execute the 265 runs of chapter 08, or resume them
 	$(PY) studies/experiments.py
 
-mutants: data  ## insert the mistakes of tests/mutants.yaml, check that tests fail; hours
+mutants: data  ## make the mistakes of tests/mutants.yaml, see if their checks catch them
 	$(PY) tests/mutants.py $(ARGS)
 
 # mutmut and its additional requirements; it works on a copy in mutants/
