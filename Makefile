@@ -136,7 +136,7 @@ seed-study: data  ## the source's run for 128 seeds, 13 epochs, with dropout and
 experiments: data  ## the 265 runs that chapter 08 compares; goes on where it was stopped
 	$(PY) studies/experiments.py
 
-mutants: data  ## make the mistakes of tests/mutants.yaml, see what catches them; hours
+mutants: data  ## make the mistakes of tests/mutants.yaml, see if their checks catch them
 	$(PY) tests/mutants.py $(ARGS)
 
 # mutmut and what it needs beyond the environment, aside; it works on a copy in mutants/
