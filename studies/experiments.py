@@ -31,9 +31,7 @@ def experiment(path: Path) -> tuple[list[dict], pd.DataFrame]:
     print(f"{path.stem}: {len(sweep.runs)} runs, {len(sweep.left)} to do", flush=True)
     ends = carry_out(sweep) if sweep.left else ()
     if wrong := [name for name, outcome in ends if outcome.state != "finished"]:
-        raise SystemExit(
-            f"{len(wrong)} runs failed: {', '.join(wrong)}; run make experiments again"
-        )
+        raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; start make again")
     records = [read_record(Path(place.path)) for place in sweep.places.values()]
     rows = table(records)[[*VARIED, *NUMBERS]]
     return records, rows.assign(experiment=path.stem)[["experiment", *VARIED, *NUMBERS]]

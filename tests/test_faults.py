@@ -373,7 +373,7 @@ def test_ctrl_c_ends_with_one_sentence_that_says_what_is_kept(project, command):
     assert project.notebook.read_bytes() == before
     wait_until(lambda: not project.alive(), "the kernel has gone too")
     if command == "run":
-        assert "the notebook so far is runs/n.interrupted.ipynb" in stderr
+        assert "kept as runs/n.interrupted.ipynb" in stderr
         assert shows(project.folder / "runs" / "n.interrupted.ipynb", "so far")
 
 

@@ -216,7 +216,7 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
     assert outcome.state == ("failed" if x == "13" else "not stored")
     why = "the shelf is gone" if where == "shelf://a" else "No space left on device"
     assert why in outcome.why and "\n" not in outcome.why
-    kept = Path(re.search(r"so it is (\S+) on ", outcome.why)[1])
+    kept = Path(re.search(r"kept as (\S+) on ", outcome.why)[1])
     assert temporary(tmp_path) == [kept.parent, kept], "and nothing else is left"
     assert f"'x': {x}" in kept.read_text()
 
@@ -298,7 +298,7 @@ def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_p
     assert not list(tmp_path.rglob("*.failed.ipynb"))
     if what == "run":
         kept = tmp_path / "runs" / "n.interrupted.ipynb"
-        assert f"the notebook so far is {kept.relative_to(tmp_path)}" in stderr
+        assert f"kept as {kept.relative_to(tmp_path)}" in stderr
         assert "so far" in kept.read_text()
 
 

@@ -288,7 +288,7 @@ def test_a_file_that_no_sweep_left_is_not_overwritten(notebook, tmp_path):
     (tmp_path / "out" / "x=1").mkdir(parents=True)
     (own := tmp_path / "out" / "x=1" / "n.ipynb").write_text("mine")
     left, whys = do_what_is_left(notebook, tmp_path / "out")
-    assert left == 2 and whys == {"", "it is not the record of a sweep"}
+    assert left == 2 and whys == {"", "it is not a record of a sweep"}
     assert own.read_text() == "mine"
 
 
@@ -369,7 +369,7 @@ def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(
     _, stderr = first.communicate()
     if how == signal.SIGINT:
         assert first.returncode != 0 and stderr.count("Error: ") == 1, stderr
-        assert "interrupted; " in stderr and "the same command goes on" in stderr, stderr
+        assert "interrupted; " in stderr and "give the same command again" in stderr, stderr
         assert "Traceback" not in stderr, stderr
     wait_until(lambda: not start.alive(), "workers and kernels have gone too")
     half = results_in(tmp_path / "out")

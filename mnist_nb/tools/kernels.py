@@ -84,11 +84,7 @@ class Provisioner(LocalProvisioner):
         with contextlib.ExitStack() as stack:
             null = stack.enter_context(open(os.devnull, "r+b"))
             try:
-                streams = [
-                    null.fileno(),
-                    _descriptor(stdout, 1, null),
-                    _descriptor(stderr, 2, null),
-                ]
+                streams = [null.fileno(), _fileno(stdout, 1, null), _fileno(stderr, 2, null)]
             except (OSError, ValueError):  # a pipe, or a closed stream
                 return None
             return await _running_launcher().fork(cmd[3:], environment, cwd, streams)
@@ -202,7 +198,7 @@ def _running_launcher() -> Launcher:
     return _launcher
 
 
-def _descriptor(stream: Any, default: int, null) -> int:
+def _fileno(stream: Any, default: int, null) -> int:
     """Return the file descriptor that Popen would use for `stream`; ValueError for a pipe."""
     if stream == subprocess.DEVNULL:
         return null.fileno()

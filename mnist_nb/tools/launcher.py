@@ -75,7 +75,7 @@ class Launcher:
         self.selector.register(client, selectors.EVENT_READ)
         if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             self.selector.register(listener, selectors.EVENT_READ)
-        self.woken, self.waker = socket.socketpair()  # gets a byte per SIGCHLD
+        self.woken, self.waker = socket.socketpair()  # woken receives a byte per SIGCHLD
         self.waker.setblocking(False)
         self.selector.register(self.woken, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda *_: None)

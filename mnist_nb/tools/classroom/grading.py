@@ -34,9 +34,7 @@ from mnist_nb.tools.classroom.feedback import page
 from mnist_nb.tools.classroom.student import STUB, require_nbgrader, student_version
 
 _LARGEST = 20_000_000  # bytes of a submitted notebook
-_NBGRADER = (
-    "import mnist_nb.tools.skip_rfc3987, nbgrader.__main__"  # the command nbgrader, started faster
-)
+_NBGRADER = "import mnist_nb.tools.skip_rfc3987, nbgrader.__main__"  # starts faster
 
 
 class GradingError(Problem):
@@ -85,9 +83,7 @@ def grade(
     if not originals:
         raise GradingError(f"there are no exercises in {exercises}")
     if not folders:
-        raise GradingError(
-            f"there is no folder of a learner in {submissions}; expected LEARNER/EXERCISE.ipynb"
-        )
+        raise GradingError(f"there is no folder of a learner in {submissions}")
     output.mkdir(parents=True, exist_ok=True)
     table = [("learner", "exercise", "points", "max", "remark")]
     with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
@@ -123,14 +119,10 @@ def _nbgrader(course: _Course, *words: str) -> str:
     """Run the command nbgrader in `course`, with its kernel; return why it failed, or ""."""
     import nbgrader
 
-    aside = (
-        Path(nbgrader.__file__).parents[1] / "bin"
-    )  # for the command alembic, which nbgrader runs
-    path = os.pathsep.join([str(aside), str(Path(sys.executable).parent), os.environ["PATH"]])
+    scripts = Path(nbgrader.__file__).parents[1] / "bin"  # with alembic, which nbgrader runs
+    path = os.pathsep.join([str(scripts), str(Path(sys.executable).parent), os.environ["PATH"]])
     here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
-    with (course.folder / "log").open(
-        "w+b"
-    ) as log:  # a file, not a pipe: prlimit caps what a kernel writes
+    with (course.folder / "log").open("w+b") as log:  # a file, so that prlimit caps its size
         try:
             done = subprocess.run(
                 [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,

@@ -201,9 +201,7 @@ def _no_match(entry: dict[str, str], names: set[str]) -> str:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"the runs have {', '.join(sorted(names))}"
+                f"did you mean {near[0]!r}?" if near else f"names are {', '.join(sorted(names))}"
             )
             return f"{said} matches no run, as no run has {name!r}; {hint}"
     return f"{said} matches no run; correct its values or remove it"

@@ -33,13 +33,10 @@ from mnist_nb.tools.runs.results import read_record
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is
 # harmless, but tornado would print a traceback.
-QUIET_KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
+QUIET = ["--log-level=CRITICAL", "--IPKernelApp.code_to_run="
           "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"]  # fmt: skip
 # Options for papermill and nbclient.
-KERNEL = {
-    "extra_arguments": QUIET_KERNEL,
-    "kernel_manager_class": "mnist_nb.tools.kernels.Manager",
-}
+KERNEL = {"extra_arguments": QUIET, "kernel_manager_class": "mnist_nb.tools.kernels.Manager"}
 
 log = logging.getLogger("mnist_nb")
 
@@ -74,11 +71,11 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         execute(notebook, unfinished, values, quiet)
     except RunError as error:
         with ignore_stop_signals():
-            where = _keep_so_far(unfinished, folder, f"{name}.failed")
+            where = _keep_incomplete(unfinished, folder, f"{name}.failed")
         raise RunError(f"{error}; {where}") from error
     except KeyboardInterrupt:
         with ignore_stop_signals():
-            where = _keep_so_far(unfinished, folder, f"{name}.interrupted")
+            where = _keep_incomplete(unfinished, folder, f"{name}.interrupted")
         raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
     with ignore_stop_signals():
         try:
@@ -154,7 +151,7 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
         return path
 
 
-def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
+def _keep_incomplete(unfinished: Path, folder: Path, name: str) -> str:
     """Keep the notebook of a run that ended early; return a clause that says where."""
     try:
         read_notebook(unfinished)
@@ -162,7 +159,7 @@ def _keep_so_far(unfinished: Path, folder: Path, name: str) -> str:
         shutil.rmtree(unfinished.parent, ignore_errors=True)
         return "no output was written yet"
     try:
-        return f"the notebook so far is {_keep(unfinished, folder, name)}"
+        return f"the notebook so far is kept as {_keep(unfinished, folder, name)}"
     except RunError as error:
         return str(error)
 

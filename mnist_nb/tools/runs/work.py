@@ -119,13 +119,13 @@ def do_run(
             if "failed: KeyboardInterrupt" in str(error) or asked_to_stop.is_set():
                 return Outcome("interrupted", seconds, str(error))
             why = _store_or_keep(unfinished, failed) if unfinished.is_file() else ""
-            why = why or f"the notebook so far is {failed}"
+            why = why or f"the notebook so far is kept as {failed}"
             return Outcome("failed", seconds, f"{error}; {why}")
         seconds = time.monotonic() - started
         try:
             note_machine(unfinished, seconds, sweep_key=run.key)
         except Exception as error:  # without its metadata, a sweep would repeat the run
-            why = _store_or_keep(unfinished, failed) or f"it is {failed}"
+            why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
             return Outcome("not stored", seconds, f"cannot add metadata ({reason(error)}); {why}")
         if why := _store_or_keep(unfinished, place):
             return Outcome("not stored", seconds, why)
@@ -168,7 +168,7 @@ def _store_or_keep(notebook: Path, place: str) -> str:
     except Exception as error:  # each store has its own errors
         kept = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
         shutil.move(notebook, kept)
-        return f"{place} cannot be written ({reason(error)}), so it is {kept} on {platform.node()}"
+        return f"{place} cannot be written ({reason(error)}); kept as {kept} on {platform.node()}"
     return ""
 
 

@@ -42,9 +42,7 @@ def parameter_table(notebook) -> str:
     ]
     for name, declared in declared_parameters(notebook).items():
         if name not in comments:
-            raise PublishError(
-                f"the parameter {name} needs a comment on its line that says what it is"
-            )
+            raise PublishError(f"the parameter {name} needs a comment that says what it is")
         takes = _takes(named_checker(notebook), name)
         rows.append(f"| `{name}` | `{declared.default!r}` | {comments[name]} | {takes} |")
     return "\n".join(rows) + "\n"

@@ -27,9 +27,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
     exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
     for page in exercises:
         if _SOLUTION.search(str(page.notebook)):
-            raise PublishError(
-                f"{page.path} has solutions in it; make student writes it without them"
-            )
+            raise PublishError(f"{page.path} has solutions in it; make student removes them")
     chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
     guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
     pages = [*chapters, *exercises, *guides]

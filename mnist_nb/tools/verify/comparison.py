@@ -114,10 +114,7 @@ def _same_row(stored: str, new: str, room: int, flush: set[int]) -> bool:
             return False
     if len(before) > 1 or stored == new:
         return before[-1] == now[-1]
-    fields = (
-        list(_FIELD.finditer(stored)),
-        list(_FIELD.finditer(new)),
-    )  # a line without numbers, such as a header
+    fields = list(_FIELD.finditer(stored)), list(_FIELD.finditer(new))  # such as a header
     return len(fields[0]) == len(fields[1]) and all(
         old[2] == field[2]
         and (old[1] == field[1] or old.end() in flush)
@@ -199,9 +196,7 @@ def compare_more(item: IPyNbCell) -> None:
     if wanted and item.cell.execution_count is None and item.cell.source.strip():
 
         def never_executed() -> None:
-            item.raise_cell_error(
-                "This cell was stored without being executed; run `make refresh`"
-            )
+            item.raise_cell_error("This cell was stored without being executed: `make refresh`")
 
         item.runtest = never_executed
     stated = item.cell.metadata.get("nbval", {})

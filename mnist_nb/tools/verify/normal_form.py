@@ -73,9 +73,7 @@ def _broken_rules_of_cell(cell: nbformat.NotebookNode) -> list[str]:
     found = []
     tags = set(cell.metadata.get("tags", []))
     if tags - _TAGS:
-        found.append(
-            f"has the tag {', '.join(sorted(tags - _TAGS))}, which this project does not use"
-        )
+        found.append(f"has the unknown tag {', '.join(sorted(tags - _TAGS))}")
     long = [line for line in cell.source.splitlines() if len(line) > 79]
     if long and cell.cell_type == "code":
         found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
@@ -113,9 +111,7 @@ def _broken_rules_of_tolerances(stated: dict, tags: set[str]) -> list[str]:
                 "results that differ less, such as fewer decimals"
             )
         elif key != "picture" and "nbval-approx" not in tags:
-            found.append(
-                f"has the tolerance {key}, which has no effect without the tag nbval-approx"
-            )
+            found.append(f"has the tolerance {key} without the tag nbval-approx that applies it")
         elif value > DEFAULTS[key] and len(str(stated.get("reason", ""))) < 20:
             found.append(
                 f"has the tolerance {key} = {value} without a reason; say in the metadata what "

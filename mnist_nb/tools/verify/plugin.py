@@ -61,9 +61,7 @@ class Kernel(RunningKernel):
         """Return the last lines of the kernel's standard error, with an introduction."""
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").splitlines()[-LAST_LINES:]
-        return (
-            "\n".join(["Its last lines on stderr:", *lines]) if lines else "Its stderr is empty."
-        )
+        return "\n".join(["Its last lines on stderr:", *lines]) if lines else "It left no stderr."
 
     def get_message(self, stream, timeout=None):
         """Return the next message; raise Empty after `timeout` seconds, or KernelDied."""
