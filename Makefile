@@ -102,8 +102,8 @@ grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ##
 	@test -n "$(SUBMISSIONS)" || { echo "SUBMISSIONS is not set: make grade SUBMISSIONS=folder"; exit 1; }
 	@$(WITH_NBGRADER) $(COMMAND) grade "$(SUBMISSIONS)" $(ARGS)
 
-build/submissions: tests/submissions.py build/nbgrader/.ready
-	@$(WITH_NBGRADER) $(PY) tests/submissions.py $@
+build/submissions: tests/classroom/submissions.py build/nbgrader/.ready
+	@$(WITH_NBGRADER) $(PY) tests/classroom/submissions.py $@
 
 # nbgrader and its additional requirements; in the environment it would add menus to JupyterLab
 build/nbgrader/.ready: $(MADE)
@@ -136,8 +136,8 @@ seed-study: data  ## train the source's network with 128 seeds, with and without
 experiments: data  ## execute the 265 runs of chapter 08, or resume them
 	$(PY) studies/experiments.py
 
-mutants: data  ## make the mistakes of tests/mutants.yaml, see if their checks catch them
-	$(PY) tests/mutants.py $(ARGS)
+mutants: data  ## make the mistakes of tests/verify/mutants.yaml, see if their checks catch them
+	$(PY) tests/verify/mutants.py $(ARGS)
 
 # mutmut and its additional requirements; it works on a copy in mutants/
 build/mutmut/.ready: pyproject.toml

@@ -42,7 +42,7 @@ WRONG = Mistake("a.py", "a wrong sign", "ruff", "+", "-")
 def test_a_mistake_whose_text_is_gone_is_named_in_a_sentence(gone_from, project):
     assert gone([WRONG, gone_from]) == [
         f"{gone_from.file}: a wrong sign: {gone_from.old!r} is gone from the file. "
-        "Change its line in tests/mutants.yaml or drop it."
+        "Change or drop its line in mutants.yaml."
     ]
 
 

@@ -135,8 +135,12 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, data_root, trap):
     project = tmp_path_factory.mktemp("lab") / "project"
-    aside = shutil.ignore_patterns(".*", "build", "runs", "mutants", "__pycache__")
-    shutil.copytree(PROJECT, project, ignore=aside)
+
+    def outputs(folder, names):
+        made = {"build", "runs", "mutants"} if Path(folder) == PROJECT else set()
+        return {name for name in names if name.startswith(".") or name in made | {"__pycache__"}}
+
+    shutil.copytree(PROJECT, project, ignore=outputs)
     lab = Lab(project, data_root, trap)
     try:
         lab.wait()

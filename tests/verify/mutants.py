@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from mnist_nb.data import data_folder
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
+CATALOGUE = Path(__file__).with_name("mutants.yaml")
 PAGE = PROJECT / "docs" / "verification.md"
 MARKS = r"(?s)(?<=<!-- mistakes: `make mutants` writes this -->\n).*(?=<!-- end of mistakes -->)"
 ASIDE = {".git", ".venv", "build", "runs", "mutants"}  # left out of the copy, at its top alone
@@ -46,7 +47,7 @@ class Mistake(NamedTuple):
 
 def catalogue() -> list[Mistake]:
     """Return all mistakes of mutants.yaml, in its order."""
-    files = yaml.safe_load((PROJECT / "tests" / "mutants.yaml").read_text(encoding="utf-8"))
+    files = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
     return [Mistake(f, name, *rest) for f, named in files.items() for name, rest in named.items()]
 
 
@@ -70,7 +71,7 @@ def with_mistake(mistake: Mistake, project: Path) -> str | None:
 def gone(mistakes: list[Mistake]) -> list[str]:
     """Return a sentence for each mistake that can't be made any more."""
     return [
-        f"{m}: {m.old!r} is gone from the file. Change its line in tests/mutants.yaml or drop it."
+        f"{m}: {m.old!r} is gone from the file. Change or drop its line in {CATALOGUE.name}."
         for m in mistakes
         if with_mistake(m, PROJECT) is None
     ]
@@ -87,7 +88,8 @@ def command(mistake: Mistake) -> tuple[str, ...]:
         case "nbval":
             words = ["pytest", "-q", "-x", *(options or [mistake.file])]
         case _:
-            words = ["pytest", "-q", "-x", f"tests/test_{name}.py", *options]
+            (path,) = PROJECT.glob(f"tests/*/test_{name}.py")
+            words = ["pytest", "-q", "-x", str(path.relative_to(PROJECT)), *options]
     return sys.executable, "-m", *words
 
 

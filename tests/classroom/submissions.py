@@ -1,7 +1,7 @@
 """Sample submissions, made from the exercises, with the points that they should get.
 
-`python tests/submissions.py FOLDER` writes them, as `make grade SUBMISSIONS=build/submissions`
-does. Needs nbgrader.
+`python tests/classroom/submissions.py FOLDER` writes them, as
+`make grade SUBMISSIONS=build/submissions` does. Needs nbgrader.
 """
 
 import copy
@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-EXERCISES = Path(__file__).parents[1] / "notebooks" / "exercises"
+EXERCISES = Path(__file__).parents[2] / "notebooks" / "exercises"
 ORIGINALS = {p.stem: nbformat.read(p, as_version=4) for p in sorted(EXERCISES.glob("*.ipynb"))}
 MARK = "written-by-a-learner"  # the name of a file that must not appear
 

@@ -2,7 +2,7 @@
 
 The references are drawn anew, when a figure is meant to look different, by
 
-    pytest tests/test_pictures.py --mpl-generate-path=tests/reference
+    pytest tests/learning/test_pictures.py --mpl-generate-path=tests/learning/reference
 
 and looked at before they are committed.
 """

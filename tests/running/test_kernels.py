@@ -323,7 +323,7 @@ def test_a_launcher_that_dies_takes_its_kernels_along_and_the_next_kernel_starts
 
 CLIENT = f"""
 import sys, time
-sys.path.insert(0, {str(PROJECT / "tests")!r})
+sys.path[:0] = {[str(PROJECT / "tests"), str(Path(__file__).parent)]}
 import test_kernels
 test_kernels.kernels.use(dict(cells=[]))  # needs no torch
 kernel = test_kernels.Kernel()
