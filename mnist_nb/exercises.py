@@ -6,7 +6,7 @@ from mnist_nb.errors import Problem
 
 
 class NotYet(Problem, AssertionError):
-    """An exercise is not solved yet; the sentence says what is wrong."""
+    """An exercise is not solved yet; a notebook shows the sentence alone (see `Problem`)."""
 
 
 def check(holds: bool, sentence: str) -> None:

@@ -95,18 +95,16 @@ def test_readmes_map_has_every_chapter_once_with_the_minutes_that_the_chapter_sa
     assert rows == [(name, minutes[1]) for name, minutes in said]
 
 
-def test_every_part_that_contributing_draws_is_there_and_no_learning_module_is_missing():
+def test_every_part_that_contributing_draws_is_there_and_no_module_is_missing():
     text = TEXT["contributing.md"]
     house = text[text.index("## The house") : text.index("Data flows")]
-    folder, drawn = "", set()
-    for inner, part in re.findall(r"^    (  )?([\w./-]+) {2,}\S", house, re.MULTILINE):
-        folder = folder if inner or not part.endswith("/") else part
-        drawn.add(folder + part if inner else part)
-    assert len(drawn) > 30
+    above, drawn = [], set()
+    for indent, part in re.findall(r"^    ( *)([\w./-]+)(?: {2,}\S.*)?$", house, re.MULTILINE):
+        above[len(indent) // 2 :] = [part]
+        drawn.add("".join(above))
     assert [part for part in sorted(drawn) if not (PROJECT / part).exists()] == []
-    modules = {f"mnist_nb/{p.name}" for p in (PROJECT / "mnist_nb").glob("[!_]*.py")}
-    rooms = {f"mnist_nb/tools/{p.parent.name}/" for p in PROJECT.glob("mnist_nb/tools/*/*.py")}
-    assert modules | rooms <= drawn
+    modules = {str(p.relative_to(PROJECT)) for p in PROJECT.glob("mnist_nb/**/[!_]*.py")}
+    assert modules - drawn == set()
     table = text[text.index("## Where to change") : text.index("## Add a chapter")]
     for path in re.findall(r"`(mnist_nb/[^`]+)`", table):
         assert (PROJECT / path).exists(), path

@@ -59,11 +59,7 @@ class _Course(NamedTuple):
 
 
 def grade(
-    submissions: Path,
-    exercises: Path,
-    output: Path,
-    contained: bool = True,
-    seconds: int = 60,
+    submissions: Path, exercises: Path, output: Path, contained: bool, seconds: int
 ) -> Iterator[tuple[str, dict[str, Graded]]]:
     """Grade `submissions`/LEARNER/EXERCISE.ipynb; yield each learner and their results.
 

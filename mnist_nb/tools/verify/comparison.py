@@ -16,7 +16,7 @@ from typing import Any
 
 from nbval.plugin import IPyNbCell
 
-from mnist_nb.tools.verify.normal_form import WIDGET
+from mnist_nb.tools.verify.normal_form import DEFAULTS, WIDGET
 from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures
 
 # matches 12, -1.5, .5 and 1e-3; not v1.2, 3.11.2 or 0.5s; a comma ends a number
@@ -45,7 +45,7 @@ def _close(stored: str, new: str, atol: float = 0, rtol: float = 0, ulp: float |
     unit = min(_last_place(stored), _last_place(new))
     if not unit or _shape(stored) != _shape(new):
         return False  # whole numbers, nan and inf are exact
-    units = ulp if ulp is not None else 0 if atol or rtol else 1
+    units = ulp if ulp is not None else 0 if atol or rtol else DEFAULTS["ulp"]
     return _within(Decimal(stored), Decimal(new), Decimal(str(units)) * unit, atol, rtol)
 
 
