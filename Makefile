@@ -16,7 +16,7 @@ TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 at_home = $(if $(filter ~/%,$(1)),$(subst ~/,$(HOME)/,$(1)),$(1))
 ENVIRONMENT := "$(call at_home,$(VENV))"
 BASE := "$(call at_home,$(PYTHON))"
-# start programs with -m, as a script's first line fails for paths with spaces or long ones
+# start programs with -m, as the first line of a script fails if a path is long or has spaces
 PY := $(ENVIRONMENT)/bin/python
 COMMAND := $(PY) -m mnist_nb.tools.cli
 # -I ignores packages in the user's home and in PYTHONPATH
@@ -53,7 +53,7 @@ setup: $(MADE)  ## create or complete the environment (TORCH=cpu or cuda)
 # Rewritten when the environment or its pins change; then packages in build/ are reinstalled.
 $(MADE): FORCE
 	@command -v $(PY) >/dev/null || command -v $(BASE) >/dev/null || \
-	  { echo "There is no $(PYTHON). Name a Python of 3.11 or newer: make setup PYTHON=python3.12" >&2; exit 1; }
+	  { echo "Cannot find $(PYTHON). Name a Python 3.11 or newer: make setup PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(PY) || $(BASE) -I mnist_nb/tools/environment.py new $(ENVIRONMENT)
 	@$(PY) -I mnist_nb/tools/environment.py fill "$(TORCH)" "$(TORCH_CPU)"
 
@@ -89,7 +89,7 @@ lint: $(MADE)  ## run ruff, and check the notebooks' format
 	$(PY) -m ruff format --quiet --check .
 	$(COMMAND) lint $(NOTEBOOKS)
 
-refresh: data  ## execute all notebooks again, save them in normal form
+refresh: data  ## execute all notebooks again and save them in normal form
 	$(COMMAND) refresh $(NOTEBOOKS)
 
 docs: $(MADE)  ## update the parameter table and picture in docs/
@@ -99,7 +99,7 @@ student: build/nbgrader/.ready  ## make the exercises for learners, and a zip wi
 	@$(WITH_NBGRADER) $(COMMAND) student $(ARGS)
 
 grade: data build/nbgrader/.ready $(filter build/submissions,$(SUBMISSIONS))  ## grade SUBMISSIONS=folder with LEARNER/EXERCISE.ipynb in it
-	@test -n "$(SUBMISSIONS)" || { echo "SUBMISSIONS is not set: make grade SUBMISSIONS=folder"; exit 1; }
+	@test -n "$(SUBMISSIONS)" || { echo "SUBMISSIONS is not set. Give the folder: make grade SUBMISSIONS=folder"; exit 1; }
 	@$(WITH_NBGRADER) $(COMMAND) grade "$(SUBMISSIONS)" $(ARGS)
 
 build/submissions: tests/classroom/submissions.py build/nbgrader/.ready
@@ -136,7 +136,7 @@ seed-study: data  ## train the source's network with 128 seeds, with and without
 experiments: data  ## execute the 265 runs of chapter 08, or resume them
 	$(PY) studies/experiments.py
 
-mutants: data  ## make the mistakes of tests/verify/mutants.yaml, see if their checks catch them
+mutants: data  ## plant each mistake of tests/verify/mutants.yaml, and see if its check catches it
 	$(PY) tests/verify/mutants.py $(ARGS)
 
 # mutmut and its additional requirements; it works on a copy in mutants/
@@ -149,7 +149,7 @@ mutmut: data build/mutmut/.ready  ## let mutmut mutate mnist_nb, report which mu
 	@mkdir -p mutants  # Python ignores paths that do not exist when it starts
 	OMP_NUM_THREADS=1 PYTHONPATH="$(CURDIR)/mutants:$(CURDIR)/build/mutmut" $(PY) -m mutmut run $(ARGS)
 
-portability: data  ## verify the notebooks under different conditions; hours
+portability: data  ## verify the notebooks under different conditions (takes hours)
 	$(PY) studies/portability.py
 
 stability: data  ## check that refreshing in a clone as a different user changes no byte

@@ -1,1 +1,1 @@
-"""What the notebooks import: small enough to be read before it is used."""
+"""Provide what the notebooks import, in modules short enough to read before using them."""

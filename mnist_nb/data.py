@@ -1,8 +1,8 @@
-"""Find and fetch the files of MNIST, and check each against its SHA-256.
+"""Find and download the files of MNIST and three similar datasets, and check them.
 
-Mirrors `download=True` in the source's cell In [18], and puts the files where
-torchvision looks for them: `<root>/MNIST/raw/`. A file appears under its name
-only when it is whole and right.
+Mirrors `download=True` in the source's cell In [18], and stores the files where torchvision
+looks for them: `<root>/<dataset>/raw/`. Files of MNIST and FashionMNIST are checked against
+their SHA-256 checksums before they get their names; torchvision checks the others.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from mnist_nb.sources import sources_of
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
 
-# of the uncompressed files: name -> (bytes, SHA-256)
+# for each uncompressed file: name -> (bytes, SHA-256 checksum)
 _FILES = {
     "MNIST": {
         "train-images-idx3-ubyte": (
@@ -43,16 +43,16 @@ _FILES = {
             10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
     },
 }  # fmt: skip
-HASHED = tuple(_FILES)  # the datasets whose files are known here, bit for bit
+HASHED = tuple(_FILES)  # the datasets whose checksums we know
 
 log = logging.getLogger("mnist_nb")
 
 
 def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
-    """Return the root folder of the data: absolute, the same from any working folder.
+    """Return the absolute path of the root folder of the data.
 
-    `data_dir` where given; else the environment variable `MNIST_NB_DATA`, a
-    relative one counting from this project's folder; else the user's data folder.
+    It is `data_dir` if given, else the environment variable `MNIST_NB_DATA` (a relative path
+    starts at this project's folder), else the user's data folder.
     """
     if data_dir is not None:
         return Path(os.path.expanduser(data_dir)).absolute()
@@ -62,9 +62,9 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
 
 
 def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> str:
-    """Return the root folder of `dataset`, once all its files are there and checked.
+    """Make sure that all files of `dataset` are there; return the root folder of the data.
 
-    What is missing or wrong is named in the log and fetched, from the nearest source that has it.
+    The log names each missing or wrong file, which then comes from the first source that has it.
 
     Raises:
         DataError: no source had the files, or the folder cannot be written.
@@ -74,7 +74,7 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
     try:
         if _faults(dataset, raw):
             raw.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f".{dataset}.lock"):  # several at once: one fetches
+            with FileLock(root / f".{dataset}.lock"):  # one process at a time downloads
                 for part in raw.glob(".*.part"):
                     part.unlink()  # left by a fetch that was killed
                 _fetch_files(dataset, raw)
@@ -87,7 +87,7 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
 
 
 def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
-    """Return the SHA-256 of each file of `dataset` as it lies on disk now, by file name."""
+    """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now."""
     raw = data_folder(data_dir) / dataset / "raw"
     return {
         path.name: _sha256(path, path.stat().st_size, path.stat().st_ctime_ns)
@@ -98,12 +98,12 @@ def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str,
 
 @cache
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """The SHA-256 of a file, read once for each time that it was `changed`."""
+    """Return a file's SHA-256 checksum; the cache holds until its size or `changed` differs."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _fault(path: Path, size: int, sha256: str) -> str | None:
-    """What is wrong with the file at `path`; None if it is right."""
+    """Return what is wrong with the file at `path`, or None if it passes the check."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -111,12 +111,12 @@ def _fault(path: Path, size: int, sha256: str) -> str | None:
     if len(content) != size:
         return f"{path.name} has {len(content):,} bytes, not {size:,}"
     if hashlib.sha256(content).hexdigest() != sha256:
-        return f"{path.name} has the right length but not the right SHA-256"
+        return f"{path.name} has the right length, but the wrong SHA-256 checksum"
     return None
 
 
 def _faults(dataset: str, raw: Path) -> dict[str, str]:
-    """File name -> what is wrong with it, for the files that are not right."""
+    """Return name -> what is wrong, for wrong files (KMNIST, QMNIST: for the whole dataset)."""
     if dataset in _FILES:
         found = {name: _fault(raw / name, *known) for name, known in _FILES[dataset].items()}
         return {name: fault for name, fault in found.items() if fault}
@@ -142,7 +142,7 @@ def _fetch_files(dataset: str, raw: Path) -> None:
             for name, content in contents(list(faults)):
                 sha256 = hashlib.sha256(content).hexdigest()
                 if dataset in _FILES and sha256 != _FILES[dataset][name][1]:
-                    raise DataError(f"its {name} ({len(content):,} bytes) is not the known one")
+                    raise DataError(f"its {name} ({len(content):,} bytes) has the wrong SHA-256")
                 write_whole(raw / name, content)
                 log.info("%s is fetched and checked", name)
         except Problem as error:
@@ -150,10 +150,10 @@ def _fetch_files(dataset: str, raw: Path) -> None:
     if faults := _faults(dataset, raw):
         names = [f"{name}, or {name}.gz" for name in _FILES.get(dataset, ())]
         raise DataError("\n".join([
-            f"the files of {dataset} could not be had: {'; '.join(faults.values())}.",
-            "What was tried:",
+            f"the files of {dataset} could not be downloaded: {'; '.join(faults.values())}.",
+            "These sources were tried:",
             *tried,
-            f"To bring them by hand, copy from any machine that has {dataset} into {raw}",
+            f"Try again later, or copy these files from a machine that has them into {raw}",
             *[f"  - {name}" for name in names or ["all files of its folder raw, unpacked"]],
-            f"and run `mnist-nb data --dataset {dataset}` again: it checks them.",
+            f"and run `mnist-nb data --dataset {dataset}` again, which checks them.",
         ]))  # fmt: skip

@@ -1,6 +1,6 @@
-"""A drawing pad for JupyterLab: what does the network read in a digit of your own?
+"""Show a drawing pad in JupyterLab, on which you draw a digit and the network reads it.
 
-The page side is plain JavaScript and CSS, in digit_pad.js and digit_pad.css: nothing to build.
+Its page is plain JavaScript and CSS, in digit_pad.js and digit_pad.css, without a build step.
 """
 
 from pathlib import Path
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 SIDE = 140  # pixels along each side of a drawing that the page sends
-EMPTY = "Draw a digit above, or take one from the test set below."
+EMPTY = "Draw a digit above, or pick one from the test set below."
 
-# `data-lm-suppress-shortcuts` is in the first because JupyterLab would take Enter and Space away
-# from the buttons.
+# digit_pad.js sets `data-lm-suppress-shortcuts`, as JupyterLab would otherwise handle Enter and
+# Space itself, and the pad's buttons would not react to them.
 _ESM, _CSS = (
     Path(__file__).with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css")
 )
 
 
 def centred(drawing: Tensor) -> Tensor:
-    """The image, 28 x 28, that MNIST's makers would have made of `drawing`.
+    """Return `drawing` as a 28 x 28 image, prepared as MNIST's makers prepared theirs.
 
-    `drawing` is h x w, 0 black to 1 white. Its ink is fitted into 20 x 20 pixels, its shape
-    kept, and its centre of mass is put at row 14, column 14. No ink gives no ink.
+    `drawing` is h x w, 0 (black) to 1 (white). Its ink is scaled to fit 20 x 20 pixels, and its
+    centre of mass moves to row 14, column 14, or as near as fits. No ink gives a black image.
     """
     image = torch.zeros(28, 28)
     rows, columns = ((drawing > 0).any(dim=dim).nonzero().flatten() for dim in (1, 0))
@@ -39,26 +39,26 @@ def centred(drawing: Tensor) -> Tensor:
 
 
 def _start(profile: Tensor) -> int:
-    """Where ink with this sum per row (or column) starts, so that its centre of mass is at 14."""
+    """Return where ink with these sums per row (or column) starts, to have its centre at 14."""
     centre = profile @ torch.arange(float(len(profile))) / profile.sum()
     return min(max(round(14 - centre.item()), 0), 28 - len(profile))
 
 
 def _bytes(images: Tensor) -> bytes:
-    """A byte per pixel of `images`, 0 to 1."""
+    """Return `images`, with values from 0 to 1, as one byte (0 to 255) per pixel."""
     return images.mul(255).round().byte().numpy().tobytes()
 
 
 def _sent(value) -> bytes:
-    """What the page sent; no bytes if it was something else."""
+    """Return the bytes that the page sent, or b"" if it sent something else."""
     return bytes(value) if isinstance(value, memoryview) else b""
 
 
 class DigitPad(anywidget.AnyWidget):
-    """Draw a digit, or take one of a test set, and see what a network makes of it.
+    """Let the learner draw a digit, or pick one from a test set, and show the network's answer.
 
-    The page sets `drawing` and counts `turn` up; `picture`, `probabilities` and `message` are the
-    answer to the turn `answered`.
+    The page sets `drawing` and increments `turn`. Python then sets `picture`, `probabilities` and
+    `message`, and copies `turn` to `answered`.
     """
 
     _esm, _css = _ESM, _CSS
@@ -72,7 +72,7 @@ class DigitPad(anywidget.AnyWidget):
     labels = traitlets.List(traitlets.Int()).tag(sync=True)
 
     def __init__(self, model: nn.Module, test):
-        """`model` takes b x 784 and gives b x 10; of `test`, the first image of each digit."""
+        """Build a pad for `model` (b x 784 to b x 10), with an example of each digit in `test`."""
         labels = test.y.unique()
         first = torch.stack([(test.y == label).nonzero()[0, 0] for label in labels])
         super().__init__(examples=_bytes(test.x[first]), labels=labels.tolist())
@@ -88,8 +88,8 @@ class DigitPad(anywidget.AnyWidget):
                 self._answer()
             else:
                 self.message = (
-                    f"A drawing of {len(self.drawing):,} bytes came from the page and is ignored: "
-                    f"{SIDE} x {SIDE} are wanted. Run the cell again."
+                    f"The page sent {len(self.drawing):,} bytes, but a drawing has {SIDE**2:,}. "
+                    "It is ignored. Run the cell again."
                 )
             self.answered = change.new
 
@@ -105,7 +105,7 @@ class DigitPad(anywidget.AnyWidget):
             self.probabilities, self.message = [], EMPTY
         elif not p.isfinite().all():
             self.probabilities = []
-            self.message = "The network's answer is no number: was it trained to an end?"
+            self.message = "The network's output is nan or inf; train it again with a smaller lr."
         else:
             self.probabilities = p.tolist()
-            self.message = f"The network reads {p.argmax()}, with {100 * p.max():.0f} %."
+            self.message = f"The network reads {p.argmax()} with {100 * p.max():.0f} % confidence."

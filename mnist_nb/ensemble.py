@@ -1,8 +1,8 @@
-"""Many models at once: the same five steps, with one more tensor dimension.
+"""Train many models at once: the same five steps, with one more tensor dimension.
 
-Member k is the run with member k's seed: the same initial weights, the same split,
-the same order, the same dropout masks. Only the order in which numbers are added
-up differs, so its losses are those of the single run within float rounding.
+Member k has the initial weights, the split, the order of images and the dropout masks of a
+single run with its seed. Only the order of additions differs, so its losses equal those of the
+single run within float rounding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,10 +37,10 @@ def train_ensemble(
     eval_mode: bool = False,
     device: str = "cpu",
 ) -> Iterator[dict]:
-    """Train K models side by side; yield each epoch's numbers when they are known.
+    """Train the K `members` side by side; yield a dictionary after each epoch.
 
-    A dictionary per epoch: epoch (from 1), and train_loss, val_loss (nats) and
-    val_accuracy (0 to 1), tensors of K numbers, in the order of `members`.
+    Its keys are epoch (from 1), and train_loss, val_loss (nats) and val_accuracy (0 to 1), which
+    are tensors of K numbers, in the order of `members`.
     """
     unused = len(images) - train_size - val_size
     sizes = [size for size in (train_size, val_size, unused) if size]
@@ -49,7 +49,7 @@ def train_ensemble(
     x, y = images.x.flatten(1).to(device), images.y.to(device)
     allowed = torch.get_num_threads()
     threads = min(allowed if device == "cpu" else 1, len(members))
-    each = -(-len(members) // threads)  # so many members to a thread
+    each = -(-len(members) // threads)  # members per thread
     groups = [
         _Group(x, y, members[first : first + each], starts[first : first + each])
         for first in range(0, len(members), each)
@@ -57,7 +57,7 @@ def train_ensemble(
     with ThreadPoolExecutor(threads) as pool:
         for epoch in range(1, epochs + 1):
             results = list(pool.map(lambda group: group.epoch(batch_size, eval_mode), groups))
-            torch.set_num_threads(allowed)  # the groups have set it for all of us
+            torch.set_num_threads(allowed)  # each group has set it to 1
             yield {"epoch": epoch} | {
                 name: torch.cat([result[name] for result in results]) for name in results[0]
             }
@@ -73,7 +73,7 @@ def _start(member: Member, images: Preloaded, sizes: list[int], hidden: int) -> 
 
 
 class _Group:
-    """K copies of the walkthrough's network; every tensor's first dimension is K."""
+    """K copies of the walkthrough's network; K is the first dimension of their tensors."""
 
     def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
         """Start from the members' `starts`, with all n images: x is n x 784, y has n labels."""
@@ -94,8 +94,8 @@ class _Group:
         self.dropout = [m.dropout for m in members]
 
     def epoch(self, batch_size: int, eval_mode: bool) -> dict[str, Tensor]:
-        """Train on the one part and validate on the other; K numbers of each kind."""
-        torch.set_num_threads(1)  # the groups are what runs side by side
+        """Train for an epoch, then validate; return K numbers of each kind."""
+        torch.set_num_threads(1)  # one per group, as the groups run in parallel
         losses = [self.step(*batch) for batch in self.batches(self.order, batch_size)]
         looks = [
             self.look(*batch, dropout=not eval_mode)
@@ -110,13 +110,13 @@ class _Group:
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield K x b x 784 images and their K x b labels, in the `order` of each member."""
-        for generator in self.generators:  # what an iterator over a DataLoader draws at its start
+        for generator in self.generators:  # a DataLoader's iterator draws this when it starts
             torch.empty((), dtype=torch.int64).random_(generator=generator)
         for batch in order.split(batch_size, dim=1):
             yield self.x.index_select(0, batch.flatten()).view(*batch.shape, -1), self.y[batch]
 
     def masks(self, batch: int, hidden: int) -> Tensor:
-        """Dropout's masks, K x batch x hidden: 0, or 1 / (1 - dropout)."""
+        """Return dropout masks, K x batch x hidden, with values 0 or 1 / (1 - dropout)."""
         masks = torch.ones(len(self.generators), batch, hidden)
         for mask, p, generator in zip(masks, self.dropout, self.generators, strict=True):
             if p:  # without dropout nothing is drawn
@@ -124,7 +124,7 @@ class _Group:
         return masks.to(self.device)
 
     def forward(self, x: Tensor, dropout: bool) -> tuple[Tensor, ...]:
-        """Step 1, for x of K x b x 784: both hidden layers' outputs, the mask, the logits."""
+        """Run step 1 on x, K x b x 784; return both hidden layers' outputs, mask and logits."""
         first = torch.baddbmm(self.biases[0], x, self.weights[0]).relu_()
         second = torch.baddbmm(self.biases[1], first, self.weights[1]).relu_()
         mask = self.masks(*second.shape[1:]) if dropout else torch.ones((), device=self.device)
@@ -132,12 +132,12 @@ class _Group:
         return first, second, mask, torch.baddbmm(self.biases[2], second, self.weights[2])
 
     def look(self, x: Tensor, y: Tensor, dropout: bool) -> tuple[Tensor, Tensor]:
-        """K losses, each a mean over the batch, and K counts of right answers."""
+        """Return K losses, each a mean over the batch, and K counts of right answers."""
         logits = self.forward(x, dropout)[-1]
         return _losses(logits.log_softmax(dim=2), y), (logits.argmax(dim=2) == y).sum(dim=1)
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
-        """The five steps for a batch of K x b images; the K losses before the step.
+        """Take the five steps for K x b images; return the K losses before the update.
 
         The gradients are written out, each used as soon as it is known. The step is
         `weight - lr * gradient` in one operation, rounded once, as SGD does it.
@@ -148,7 +148,7 @@ class _Group:
         for layer, inputs in ((2, second), (1, first), (0, x)):
             of_weights = torch.bmm(inputs.transpose(1, 2), gradient)
             of_biases = gradient.sum(dim=1, keepdim=True)
-            if layer:  # back through the weights as they were, and the ReLU (and dropout)
+            if layer:  # backpropagate through the old weights, the ReLU and, in layer 2, dropout
                 gradient = torch.bmm(gradient, self.weights[layer].transpose(1, 2))
                 gradient *= (inputs > 0) * mask if layer == 2 else inputs > 0
             self.weights[layer].addcmul_(of_weights, self.lr, value=-1)
@@ -157,5 +157,5 @@ class _Group:
 
 
 def _losses(log_p: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy in nats, a mean over the batch for each of K members."""
+    """Return the mean cross-entropy over the batch, in nats, for each of K members."""
     return -log_p.gather(2, y.unsqueeze(2)).squeeze(2).mean(dim=1)

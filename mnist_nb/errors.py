@@ -1,16 +1,16 @@
-"""Errors that a person can mend: one sentence, and no traceback in a notebook."""
+"""Define errors that the user can fix: one sentence each, without a traceback in notebooks."""
 
 
 class Problem(Exception):
-    """What was wrong, what was given, what to do."""
+    """An error whose message says what is wrong, what was given and what to do."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback."""
+        """Return the lines that IPython shows in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class DataError(Problem):
-    """The files of a dataset are not there, not right, or cannot be written."""
+    """The files of a dataset are missing or wrong, or cannot be written."""
 
 
 class ParameterError(Problem, ValueError):

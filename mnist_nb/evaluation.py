@@ -1,4 +1,4 @@
-"""How good are the answers? What the source's prose promises and no cell computes."""
+"""Evaluate a model: measures that the source's text announces, but that no cell computes."""
 
 import math
 
@@ -10,7 +10,7 @@ from mnist_nb.loading import Preloaded
 
 @torch.no_grad()
 def predict(model: nn.Module, dataset: Preloaded) -> Tensor:
-    """Logits, n x 10, of all n images of `dataset`, dropout off."""
+    """Return the logits, n x 10, of the n images of `dataset`, with dropout switched off."""
     model.eval()
     logits = model(dataset.x.flatten(1))
     model.train()
@@ -18,10 +18,10 @@ def predict(model: nn.Module, dataset: Preloaded) -> Tensor:
 
 
 def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of Wilson (1927) for a share of which `right` of `n` were seen.
+    """Return Wilson's (1927) interval for a fraction, when `right` of `n` answers are right.
 
-    Unlike `share ± z * sqrt(share * (1 - share) / n)` it stays within 0 to 1 and
-    is right for shares near either end.
+    The default z gives a 95 % interval. Unlike `share ± z * sqrt(share * (1 - share) / n)`, it
+    stays within 0 to 1, and it is accurate for fractions near 0 or 1.
     """
     share = right / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -30,15 +30,15 @@ def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def confusion_matrix(y: Tensor, predicted: Tensor, classes: int = 10) -> Tensor:
-    """Counts, classes x classes: row = right answer `y`, column = answer `predicted`."""
+    """Return counts, classes x classes: a row per right answer `y`, a column per `predicted`."""
     return torch.bincount(y * classes + predicted, minlength=classes**2).view(classes, classes)
 
 
 def calibration(probabilities: Tensor, y: Tensor, bins: int = 10) -> list[dict]:
-    """Confidence against truth, for each of `bins` equal ranges of confidence.
+    """Compare confidence with accuracy in each of `bins` equal ranges of confidence.
 
-    A dictionary per range that has answers: count, confidence (mean of the highest
-    probability), accuracy (share of right answers), each 0 to 1.
+    Return a dictionary for each range with answers: count, confidence (mean of the highest
+    probability) and accuracy (fraction of right answers), the last two from 0 to 1.
     """
     confidence, predicted = probabilities.max(dim=1)
     right = (predicted == y).float()

@@ -1,4 +1,4 @@
-"""What the cells below an exercise call: checks that fail with one sentence."""
+"""Check exercises: the cells below an exercise call these functions."""
 
 import torch
 
@@ -10,15 +10,15 @@ class NotYet(Problem, AssertionError):
 
 
 def check(holds: bool, sentence: str) -> None:
-    """Raise NotYet with the `sentence` that tells what is wrong, unless it `holds`."""
+    """Raise NotYet with `sentence`, which says what is wrong, unless `holds` is true."""
     if not holds:
         raise NotYet(sentence)
 
 
 def close(given, wanted, atol: float = 1e-5) -> bool:
-    """Has `given` the shape and, within `atol`, the numbers of `wanted`?
+    """Return whether `given` has the shape of `wanted` and, within `atol`, its numbers.
 
-    Either is a number, a list of numbers or a tensor; anything else, None too, is not close.
+    Both may be numbers, lists of numbers or tensors. Anything else, even None, is not close.
     """
     try:
         given, wanted = (torch.as_tensor(value, dtype=torch.float64) for value in (given, wanted))

@@ -1,6 +1,6 @@
-"""Figures: made from numbers, in colours that colour-blind readers tell apart.
+"""Draw figures from numbers, in colours that colour-blind readers can tell apart.
 
-Each function returns a Matplotlib figure; `show` displays it with its alt text.
+The functions return Matplotlib figures; `show` displays one with its alt text.
 """
 
 import io
@@ -19,9 +19,9 @@ GREY = "#595959"
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display `figure` as a PNG, with `alt` as its alt text and its text form.
+    """Display `figure` as a PNG, with `alt` as its alt text and as plain text.
 
-    The picture's bytes depend on the figure alone: no version, no date in them.
+    The PNG has no date and no version in it, so the same picture has the same bytes.
     """
     from IPython.display import display
 
@@ -35,7 +35,7 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def axes(width: float = 7, height: float = 4, **labels: str) -> tuple[Figure, object]:
-    """A figure of `width` x `height` inches with one pair of axes, labelled."""
+    """Return a figure of `width` x `height` inches and its axes, with `labels` set on them."""
     figure = Figure(figsize=(width, height), layout="constrained")
     ax = figure.add_subplot()
     ax.set(**labels)
@@ -45,7 +45,7 @@ def axes(width: float = 7, height: float = 4, **labels: str) -> tuple[Figure, ob
 
 
 def losses(history: list[dict], published: dict[str, list[float]] | None = None) -> Figure:
-    """Training and validation loss per epoch, and the `published` ones dotted beside them."""
+    """Plot training and validation loss per epoch, with `published` losses as dotted lines."""
     figure, ax = axes(xlabel="epoch", ylabel="cross-entropy loss (nats)")
     epochs = [row["epoch"] for row in history]
     kinds = ("train_loss", "training", BLUE, "o"), ("val_loss", "validation", RED, "s")
@@ -69,9 +69,9 @@ def images(
     rows: Sequence[str] = (),
     limit: float | None = None,
 ) -> Figure:
-    """A grid of `pictures`, n x 28 x 28, with a title above each and a label for each of the rows.
+    """Draw `pictures`, n x 28 x 28, in a grid, with `titles` above and labels beside the `rows`.
 
-    Ink from 0 (white) to 1 (black); with a `limit`, blue for -limit, white for 0, red for limit.
+    Draw 0 in white and 1 in black; with a `limit`, -limit in blue, 0 in white, limit in red.
     """
     height = -(-len(pictures) // columns)
     figure = Figure(figsize=(7, 7 / columns * 1.25 * height), layout="constrained")
@@ -91,9 +91,9 @@ def images(
 
 
 def curves(lines: dict[str, tuple], **labels) -> Figure:
-    """Up to four lines: label -> (x, y), n numbers each; `labels` set the axes.
+    """Plot up to four lines: label -> (x, y), n numbers each; `labels` go to the axes.
 
-    Lines of 12 points or fewer have markers on their points. A fifth line is a ValueError.
+    Lines with up to 12 points have markers. More than four lines raise a ValueError.
     """
     figure, ax = axes(**labels)
     looks = [(BLUE, "o", "-"), (RED, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":")]
@@ -107,16 +107,16 @@ def curves(lines: dict[str, tuple], **labels) -> Figure:
 
 
 def histogram(values, bins: int = 20, **labels) -> Figure:
-    """How often the n `values`, from 0 to 1, fall into each of `bins` equal ranges."""
+    """Plot how many of the n `values`, from 0 to 1, are in each of `bins` equal ranges."""
     figure, ax = axes(**labels)
     ax.hist(values, bins=bins, range=(0, 1), color=BLUE, edgecolor="white", zorder=2)
     return figure
 
 
 def batch_losses(losses: dict[str, Tensor], window: int = 50, dots: bool = False) -> Figure:
-    """Loss per batch: label -> n losses, drawn as the mean of `window` in a row.
+    """Plot the loss per batch: label -> n losses, as means over `window` consecutive batches.
 
-    With `dots`, every batch's own loss too. A dotted line marks ln 10, the price of guessing.
+    With `dots`, also plot the loss of each batch. A dotted line marks ln 10, the loss of guessing.
     """
     lines = {}
     for label, values in losses.items():
@@ -134,7 +134,7 @@ def batch_losses(losses: dict[str, Tensor], window: int = 50, dots: bool = False
 
 
 def bars(groups: dict[str, Sequence[float]], **labels) -> Figure:
-    """Bars side by side: label -> n heights, for the n whole numbers from 0 on."""
+    """Plot up to three groups of bars: label -> n heights, at the whole numbers from 0."""
     figure, ax = axes(**labels)
     width = 0.8 / len(groups)
     for place, (label, heights) in enumerate(groups.items()):
@@ -147,7 +147,7 @@ def bars(groups: dict[str, Sequence[float]], **labels) -> Figure:
 
 
 def intervals(shares, low, high, line: float | None = None, **labels) -> Figure:
-    """n `shares` with bars from `low` to `high`, numbered from 0; a dotted `line` too."""
+    """Plot n `shares`, numbered from 0, with bars from `low` to `high`, and a dotted `line`."""
     figure, ax = axes(**labels)
     x, reach = range(len(shares)), [shares - low, high - shares]
     ax.errorbar(x, shares, reach, fmt="o", color=BLUE, capsize=5, linewidth=2)
@@ -158,9 +158,9 @@ def intervals(shares, low, high, line: float | None = None, **labels) -> Figure:
 
 
 def confusion(shares: Tensor) -> Figure:
-    """A confusion matrix of n x n `shares` (0 to 1), in percent; empty where below 0.5."""
+    """Draw a confusion matrix of n x n `shares` (0 to 1); print percentages of 0.5 or more."""
     figure, ax = axes(6, 5.5, xlabel="answer given", ylabel="right answer")
-    ax.imshow(shares.sqrt(), cmap="Blues", vmin=0, vmax=1)  # the root brings out the small ones
+    ax.imshow(shares.sqrt(), cmap="Blues", vmin=0, vmax=1)  # the root makes small shares visible
     ax.grid(visible=False)
     ax.set(xticks=range(len(shares)), yticks=range(len(shares)))
     for row, column in (shares >= 0.005).nonzero().tolist():
@@ -171,10 +171,10 @@ def confusion(shares: Tensor) -> Figure:
 
 
 def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> Figure:
-    """Bands over runs, and `points` on them.
+    """Plot the spread of runs as bands, and single `points` over them.
 
-    groups: label -> runs x n numbers, drawn from 1 to n as mean ± two standard
-    deviations; points: label -> (x, y). A fourth of either is a ValueError.
+    groups: label -> runs x n numbers, drawn at 1 to n as mean ± two standard deviations.
+    points: label -> (x, y). More than three groups or labels of points raise a ValueError.
     """
     figure, ax = axes(**labels)
     looks = [(BLUE, "o"), (RED, "s"), (GREEN, "D")]
@@ -191,10 +191,10 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
 
 
 def spreads(lines: dict[str, tuple], **labels) -> Figure:
-    """Up to four lines with bands: label -> (n places x, runs x n numbers).
+    """Plot up to four lines with bands: label -> (n values of x, runs x n numbers).
 
-    The lines are means over the runs, a marker on each; the bands reach one standard deviation
-    up and down. What is not a number leaves a gap. A fifth line is a ValueError.
+    A line is the mean over the runs, and its band reaches one standard deviation up and down.
+    A nan leaves a gap. More than four lines raise a ValueError.
     """
     figure = curves({label: (x, runs.mean(0)) for label, (x, runs) in lines.items()}, **labels)
     (ax,) = figure.axes
@@ -204,6 +204,6 @@ def spreads(lines: dict[str, tuple], **labels) -> Figure:
 
 
 def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str) -> None:
-    """Fill what lies within so many standard deviations of the mean over runs x n numbers."""
+    """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
     mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

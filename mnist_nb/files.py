@@ -1,4 +1,4 @@
-"""Files that appear under their names when they are whole, or not at all."""
+"""Write files atomically: a file appears complete under its name, or not at all."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ PROJECT = Path(__file__).parents[1]
 
 
 def write_whole(path: Path, content: bytes, new: bool = False) -> None:
-    """Write `content` aside, then give it its name; with `new`, a name that nothing has yet.
+    """Write `content` to `path` atomically; with `new`, fail if `path` exists.
 
     Raises:
-        OSError: `path` cannot be written; it is what it was before, and nothing is left aside.
+        OSError: `path` cannot be written, or `new` is set and it exists. An old file is kept.
     """
-    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")  # names have an end
+    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")  # cut, as long names fail
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -29,7 +29,7 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
 
 
 def cut(name: str, size: int) -> str:
-    """Return the start of `name` that takes at most `size` bytes in a folder."""
+    """Return `name`, cut to at most `size` bytes, as file systems limit names."""
     return name.encode(errors="surrogateescape")[:size].decode(errors="ignore")
 
 

@@ -1,4 +1,4 @@
-"""From a dataset to batches: decode once, and draw the same random numbers.
+"""Load a dataset, decode it once, and split it into batches, in the source's random order.
 
 Mirrors what `ToTensor()` and the DataLoader do in the source's cell In [18].
 """
@@ -13,14 +13,14 @@ from mnist_nb.data import fetch
 class Preloaded:
     """A torchvision dataset of grey images, decoded once, with the same values.
 
-    `ToTensor()` turns bytes 0 to 255 into floats 0 to 1, one image at a time,
-    in every epoch anew. This does it once, for all images. It hands out a
-    whole batch at a time (`__getitems__`), and draws no random number, so
-    that the split and the order of the batches stay what they were.
+    `ToTensor()` turns bytes (0 to 255) into floats (0 to 1), one image at a time,
+    again in every epoch. This class does it once, for all images. It returns a
+    whole batch at a time (`__getitems__`), and draws no random numbers, so the
+    split and the order of the batches are the same as with `ToTensor()`.
     """
 
     def __init__(self, dataset):
-        """Decode `dataset`: one of torchvision's MNIST classes, n images."""
+        """Decode the n images of `dataset`, one of torchvision's MNIST-like datasets."""
         self.x = dataset.data[:, None].float().div_(255)  # n x 1 x 28 x 28
         y = dataset.targets
         self.y = y if y.ndim == 1 else y[:, 0]  # QMNIST's have 8 columns
@@ -32,18 +32,18 @@ class Preloaded:
         return self.x[index], self.y[index]
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """A batch: b x 1 x 28 x 28 images and their b labels."""
+        """Return a batch: b x 1 x 28 x 28 images and their b labels."""
         indices = as_tensor(indices)
         return self.x[indices], self.y[indices]
 
 
 def whole_batch(batch):
-    """A `collate_fn` for a dataset that hands out whole batches: nothing to collate."""
+    """Return `batch` unchanged: a `collate_fn` for a dataset that returns whole batches."""
     return batch
 
 
 def load(train: bool = True, dataset: str = "MNIST", data_dir: str | None = None) -> Preloaded:
-    """The 60,000 training images (or the 10,000 test images), fetched and decoded."""
+    """Return the training (or test) images of `dataset`, downloaded if necessary and decoded."""
     return Preloaded(getattr(datasets, dataset)(fetch(dataset, data_dir), train=train))
 
 
@@ -57,7 +57,7 @@ def split_loaders(
     """Split `images` at random; return loaders of the training and the validation part.
 
     Mirrors the source's cell In [18]. The split is drawn from torch's global
-    generator; what is left over stays unused.
+    generator; the remaining images are not used.
     """
     unused = len(images) - train_size - val_size
     sizes = [size for size in (train_size, val_size, unused) if size]

@@ -1,4 +1,4 @@
-"""The parameters of the notebooks: what each takes, and one sentence when it does not."""
+"""Check the notebooks' parameters; say in one sentence what is wrong with a value."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ DEVICES = ("cpu", "cuda", "mps", "auto")
 
 
 class Rule(NamedTuple):
-    """What a parameter takes: in words, as a test, and as the type it is kept as."""
+    """What a parameter takes, in words and as a test, and the type that its value becomes."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -63,13 +63,13 @@ RULES = {
 
 
 def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters among `values`, checked.
+    """Check the parameters among `values`, and return them.
 
-    Names that are no parameter are passed over, so a notebook gives its
-    `globals()`. A whole number given for a float is kept as a float.
+    Other names are ignored, so a notebook can pass its `globals()`. A whole number given for a
+    float parameter becomes a float.
 
     Raises:
-        ParameterError: a value is not what its parameter takes; one sentence.
+        ParameterError: a value is not allowed, or values do not fit together or this machine.
     """
     checked = {}
     for name, rule in RULES.items():
@@ -91,8 +91,8 @@ def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     device = checked.get("device", "cpu")
     if device not in ("cpu", "auto") and device not in _devices():
         raise ParameterError(
-            f"device is {device!r}, and this machine has none that torch can use; "
-            "take 'cpu', or 'auto' for the best there is"
+            f"device is {device!r}, but torch cannot use one on this machine; "
+            "take 'cpu', or 'auto' for the best available device"
         )
     return checked
 

@@ -1,4 +1,4 @@
-"""The record that a run leaves in its notebook."""
+"""Store the record of a run in its notebook."""
 
 import math
 from typing import Any
@@ -10,8 +10,8 @@ SCHEMA = 1
 def show_record(notebook: str, parameters: dict[str, Any], history: list[dict]) -> None:
     """Put the run's record into the output of the cell that calls this.
 
-    `history` has one dictionary per epoch, floats at full precision. What is not
-    a number (a loss that diverged) is written as null, as JSON has no other word.
+    `history` has one dictionary per epoch, with floats at full precision. A loss that
+    diverged (nan or inf) becomes null, as JSON has no such numbers.
     """
     from IPython.display import display
 

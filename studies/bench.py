@@ -118,7 +118,7 @@ def ensemble(images: Preloaded, models: int, count: int = IMAGES, epochs: int = 
 
 
 def arithmetic() -> float:
-    """Return the seconds of an epoch's operations at the speed of a large matrix product."""
+    """Return the seconds of an epoch if its arithmetic ran as fast as a large matrix product."""
     n = 2048
     a = torch.randn(n, n)
     a @ a
@@ -183,9 +183,7 @@ def growth(images: Preloaded) -> None:
 def main() -> None:
     """Measure all, print a table of times and ratios, and write it as JSON and figures."""
     BUILD.mkdir(exist_ok=True)
-    print(
-        f"{platform.processor() or platform.machine()}, {CORES} cores; a minute or two", flush=True
-    )
+    print(f"{platform.processor() or platform.machine()}, {CORES} cores; some minutes", flush=True)
     literal = datasets.MNIST(fetch(), train=True, transform=transforms.ToTensor())
     images = Preloaded(literal)
 

@@ -31,7 +31,7 @@ def experiment(path: Path) -> tuple[list[dict], pd.DataFrame]:
     print(f"{path.stem}: {len(sweep.runs)} runs, {len(sweep.left)} to do", flush=True)
     ends = carry_out(sweep) if sweep.left else ()
     if wrong := [name for name, outcome in ends if outcome.state != "finished"]:
-        raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; start make again")
+        raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; make experiments resumes")
     records = [read_record(Path(place.path)) for place in sweep.places.values()]
     rows = table(records)[[*VARIED, *NUMBERS]]
     return records, rows.assign(experiment=path.stem)[["experiment", *VARIED, *NUMBERS]]
@@ -46,7 +46,7 @@ def main() -> None:
     machines = [record["machine"] for records, _ in parts for record in records]
     versions = {", ".join(f"{n} {m['versions'][n]}" for n in VERSIONS) for m in machines}
     rows = pd.concat([rows for _, rows in parts], ignore_index=True)
-    head = "# a row per run of the walkthrough; what is not named has its default\n"
+    head = "# a row per run of the walkthrough; parameters not listed have their defaults\n"
     text = rows.to_csv(index=False, float_format="%.7g")
     write_whole(TARGET, (head + f"# {'; '.join(sorted(versions))}\n" + text).encode())
     print(f"written: {TARGET}, {len(rows)} runs")

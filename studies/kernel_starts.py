@@ -1,7 +1,8 @@
 """Measure kernel starts on a busy machine: `make kernel-starts`.
 
 Compares forked kernels (sockets) with Jupyter's own (ports): how many die, and how many seconds
-pass until torch is imported. Eight start at a time, while every core runs a busy loop.
+pass until torch is imported (or, for Jupyter's, also until an empty cell has run). Eight start at
+a time, while every core runs a busy loop.
 """
 
 import statistics
@@ -52,7 +53,7 @@ def measure(name: str, provisioner: str, number: int, code: str) -> None:
 
 
 def main() -> None:
-    """Measure all three kinds of starts, while every core runs a busy loop."""
+    """Measure forked and fresh kernels with torch, and fresh ones without, on busy cores."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores())]
     try:
         kernels.use()

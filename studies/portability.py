@@ -48,7 +48,7 @@ FACTS = """{"python": platform.python_version(), "threads": torch.get_num_thread
 "capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
 "torchvision": torchvision.__version__, "numpy": numpy.__version__}"""
 # Columns of a row that list cells by execution count -> the verdict if any are listed.
-KINDS = {"failed": "differs", "forgiven": "within tolerance", "pictures": "other pictures"}
+KINDS = {"failed": "differs", "forgiven": "within tolerance", "pictures": "different pictures"}
 FIELDS = ["configuration", "notebook", "sha256", "verdict", *KINDS, "loss_difference",
           "python", *MODULES, "capability", "threads"]  # fmt: skip
 
@@ -121,7 +121,7 @@ class Configuration(NamedTuple):
     threads: int = 0  # 0: as the notebooks set it
     python: str = ""  # interpreter for a separate environment
     packages: tuple[str, ...] = ()  # versions that differ from environment.yml
-    missing: str = ""  # why it is not available here
+    missing: str = ""  # text for the table instead of results, such as why it is unavailable
 
 
 def interpreters() -> list[tuple[list[int], str]]:
@@ -186,10 +186,10 @@ def cuda() -> str:
     first, again = (losses(device="cuda") for _ in range(2))
     bare = loss_difference(losses(device="cuda", dropout="0"), losses(device="cpu", dropout="0"))
     return (
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}: 00 without dropout: loss "
-        f"{bare:.1g} from the CPU's; with it: {loss_difference(first, again):.1g} from one run to "
-        f"the next, {loss_difference(first, read_record(WALKTHROUGH)['history']):.1g} from the "
-        "stored ones"
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}: without dropout, the losses "
+        f"of 00 differ by {bare:.1g} from the CPU's; with dropout, by "
+        f"{loss_difference(first, again):.1g} between two runs, and by "
+        f"{loss_difference(first, read_record(WALKTHROUGH)['history']):.1g} from the stored ones"
     )
 
 
@@ -292,7 +292,7 @@ def table(every: list[Configuration]) -> str:
 
 
 def main() -> None:
-    """Run the verifications without a stored result, and write the table."""
+    """Run the verifications that have no stored result yet, and write the table."""
     BUILD.mkdir(parents=True, exist_ok=True)
     every = list(configurations())
     for place, configuration in enumerate(every):

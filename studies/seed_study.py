@@ -17,7 +17,7 @@ from mnist_nb.ensemble import Member, train_ensemble
 from mnist_nb.loading import load
 
 TARGET = Path(__file__).with_suffix(".csv")
-EPOCHS = 13  # five printed epochs, of which the first may be the 9th
+EPOCHS = 13  # the five epochs that the source prints may be its 9th to 13th
 TOGETHER = 16  # models trained side by side
 
 
@@ -38,7 +38,7 @@ def study(dropout: float, seeds: range) -> list[dict]:
 
 
 def main(first: int = 0, count: int = 128, target: str = str(TARGET)) -> None:
-    """Train `count` seeds from `first` on, on all cores, and write the table to `target`."""
+    """Train with `count` seeds, from `first`, on all cores; write the table to `target`."""
     ranges = [
         range(start, min(start + TOGETHER, first + count))
         for start in range(first, first + count, TOGETHER)

@@ -1,8 +1,8 @@
 """Check that refreshing a notebook for a different user changes no byte: `make stability`.
 
 Clones the last commit into a new folder and refreshes the notebooks there with a different user
-name, home and (as root, if `unshare` works) user id. A notebook is stable if it equals the
-committed one, or if a second refresh no longer changes it, as on a different processor. Exits with
+name, home and (if `unshare` works) user id. A notebook is stable if the refreshed file equals the
+committed one, or if a second refresh changes nothing more, as on a different processor. Exits with
 code 1 if a notebook is not stable. Takes some minutes.
 """
 
@@ -39,7 +39,7 @@ def check(notebook: Path, variables: dict[str, str], prefix: list[str]) -> bool:
         wrong = "not stable: a second refresh changed it again"
     same = "equal to the committed bytes"
     if first != committed:
-        same = "refreshed twice with equal bytes, which are not the committed ones"
+        same = "not equal to the committed bytes, but a second refresh changes nothing"
     print(f"{notebook.parent.name}/{notebook.name}: {wrong or same}", flush=True)
     return not wrong
 

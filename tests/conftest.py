@@ -16,7 +16,7 @@ import pytest
 
 from mnist_nb.data import fetch
 
-os.environ.pop("PYTEST_ADDOPTS", None)  # not for the pytest processes that tests start
+os.environ.pop("PYTEST_ADDOPTS", None)  # so that pytest processes started by tests ignore it
 PROJECT = Path(__file__).parents[1]
 CHAPTERS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))]

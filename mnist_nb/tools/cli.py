@@ -32,7 +32,7 @@ class _Commands(click.Group):
         except Problem as problem:
             raise click.ClickException(str(problem)) from problem
         except KeyboardInterrupt as stop:
-            said = str(stop) or "interrupted; what was finished before is kept"
+            said = str(stop) or "interrupted; files that were complete are kept"
             raise click.ClickException(said) from stop
 
 
@@ -43,7 +43,8 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--dataset", type=click.Choice(DATASETS), default="MNIST", show_default=True)
+@click.option("--dataset", type=click.Choice(DATASETS), default="MNIST", show_default=True,
+              help="Dataset to download.")  # fmt: skip
 @click.option("--data-dir", type=PATH, help="Folder for the files.  [default: $MNIST_NB_DATA, "
               "or your user data folder]")  # fmt: skip
 def data(dataset: str, data_dir: Path | None) -> None:
@@ -58,8 +59,8 @@ def data(dataset: str, data_dir: Path | None) -> None:
         click.echo(f"{dataset} is complete and verified in {folder}")
     else:
         click.echo(
-            f"{dataset} is readable in {folder}; its SHA-256 checksums are unknown here, so only "
-            "torchvision checked it, at download"
+            f"{dataset} is in {folder}, and torchvision can read it; this project has no SHA-256 "
+            "checksums for it, so files that you copied there are not checked"
         )
 
 
@@ -104,7 +105,7 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @main.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
-              help="Run each combination of VALUES: 0.1,1 or 0:10.  [repeatable]")  # fmt: skip
+              help="Run all combinations of VALUES (0.1,1 or 0:10).  [repeatable]")  # fmt: skip
 @click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
@@ -150,12 +151,12 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
         if outcome.state != "finished":
             wrong.setdefault(outcome.state, []).append(name)
     finished = runs - sum(map(len, wrong.values()))
-    click.echo(f"{finished} of {runs} runs are finished; mnist-nb results {output}")
+    click.echo(f"{finished} of {runs} runs are finished; to see them: mnist-nb results {output}")
     if wrong:
         said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
                 f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
                 for state, names in wrong.items()]  # fmt: skip
-        raise SweepError(f"{'; '.join(said)}; the same command tries them again")
+        raise SweepError(f"{'; '.join(said)}; to try them again, give the same command")
 
 
 @main.command()
@@ -163,7 +164,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
 @click.option("--by", multiple=True, metavar="NAME",
               help="Group by this parameter: number of runs, mean and standard deviation.  "
               "[repeatable]")  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="The complete records as JSON.")
+@click.option("--json", "form", flag_value="json", help="All records (with --by, groups) as JSON.")
 @click.option("--csv", "form", flag_value="csv", help="One row per run, as CSV.")
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
@@ -177,7 +178,8 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
         except ValueError as error:
             click.echo(error, err=True)
     if not found:
-        raise click.ClickException("no record of a run was found")
+        said = f"no record of a run was found in {', '.join(map(str, paths))}"
+        raise click.ClickException(f"{said}; give executed notebooks, or folders of them")
     found, older = latest(found)
     if older:
         click.echo(f"outdated records left out, as a sweep replaced them: {older}", err=True)
@@ -210,7 +212,7 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 def compare(a: Path, b: Path) -> None:
-    """Show how two runs differ: parameters, environment, and the first different epoch."""
+    """Show how the runs in notebooks A and B differ: parameters, environment, first epoch."""
     from mnist_nb.tools.runs.results import differences, read_record
 
     try:

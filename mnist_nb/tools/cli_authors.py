@@ -45,8 +45,8 @@ def lint(notebooks: tuple[Path, ...]) -> None:
                    f"Markdown per code cell {markdown:.2f}")  # fmt: skip
         if median > 4 or high > 15 or not 0.8 <= markdown <= 1.5:
             failed = True
-            click.echo(f"{path}: allowed are a median of at most 4 lines, a 90th percentile of "
-                       "at most 15, and 0.8 to 1.5 Markdown cells per code cell")  # fmt: skip
+            click.echo(f"{path}: split long cells or add text: the limits are a median of 4 "
+                       "lines, a 90th percentile of 15, and 0.8 to 1.5 for Markdown")  # fmt: skip
     sys.exit(failed)
 
 
@@ -68,7 +68,7 @@ def student(output: Path) -> None:
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
               help="Time limit per cell; a notebook has five times as long.")  # fmt: skip
 @click.option("--uncontained", is_flag=True,
-              help="Run learners' code without a sandbox, with all your rights.")  # fmt: skip
+              help="Run learners' code without a sandbox, with all your permissions.")  # fmt: skip
 def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
     """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb; write a table and a page per learner."""
     from mnist_nb.tools.classroom.grading import grade, total

@@ -39,7 +39,7 @@ def ignore_stop_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled_by(signals: list[int], handler: Callable) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # it alone can set them
+    if threading.current_thread() is not threading.main_thread():  # only that can set handlers
         yield
         return
     before = {number: signal.signal(number, handler) for number in signals}
@@ -56,7 +56,7 @@ def block_stop_signals() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # started in the block, it would unblock them
+    resource_tracker.ensure_running()  # starting it inside the block would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, *STOP_SIGNALS])
     try:
         yield
@@ -82,7 +82,7 @@ def survive_lost_output() -> Iterator[None]:
     """Let the `with` block finish even if its output can no longer be written.
 
     Raises:
-        Problem: after the block, if writing failed and the reader had not left (as `head` does).
+        Problem: after the block, if writing failed, unless only the reader has left, like `head`.
     """
     lost: list[OSError] = []
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream]
@@ -100,7 +100,8 @@ def survive_lost_output() -> Iterator[None]:
     for error in lost:
         if error.errno not in READER_GONE:
             raise Problem(
-                f"the output cannot be written ({error.strerror}); finished runs are kept"
+                f"the output cannot be written ({error.strerror}); finished runs are kept, so fix "
+                "that and give the same command again"
             )
 
 

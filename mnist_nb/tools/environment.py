@@ -75,7 +75,7 @@ def make(folder: Path) -> None:
                  f"environment (rm -r '{folder}'), then run make setup again.")  # fmt: skip
     new = not folder.exists()
     if not new and not (folder / "pyvenv.cfg").is_file() and any(folder.iterdir()):
-        sys.exit(f"{folder} is not an environment, but not empty. Name a new folder: "
+        sys.exit(f"{folder} has files in it, but is not an environment. Name a new folder: "
                  "make setup VENV=/path/to/environment")  # fmt: skip
     if not importlib.util.find_spec("ensurepip"):
         sys.exit(f"{sys.executable} has no ensurepip, so it cannot make environments. On Debian: "
@@ -157,7 +157,7 @@ def has_two_builds() -> bool:
 
 
 def build_here() -> str:
-    """Return the installed build of both pinned packages, "cpu" or "cuda"; "" if they differ."""
+    """Return the build of both pinned packages, "cpu" or "cuda"; "" if it or a version differs."""
     versions = [_version(name) for name in PAIR]
     if any(v.partition("+")[0] != pinned(n) for n, v in zip(PAIR, versions, strict=True)):
         return ""
@@ -234,7 +234,7 @@ def choose(choice: str, index: str, settings: dict[str, str]) -> tuple[str, str]
         named = ", ".join(sources)
         return "cuda", f"pip's settings name a source of packages ({named}); {other}"
     if reason := cpu_index_error(index):
-        return "cuda", f"there is no NVIDIA card, but {index} {reason}; it takes 5.5 GB"
+        return "cuda", f"{index}, which has the small CPU build, {reason}; this one takes 5.5 GB"
     return "cpu", "there is no NVIDIA card; TORCH=cuda installs the build for one"
 
 
@@ -280,7 +280,7 @@ def _install_pair(build: str, index: str) -> str:
         words = ["--force-reinstall", *(pins()[name] for name in PAIR)]
     done = _install("--no-deps", *words, env=os.environ | where, stderr=subprocess.PIPE, text=True)
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-    return (errors or [f"pip ended with {done.returncode}"])[-1] if done.returncode else ""
+    return (errors or [f"pip exited with code {done.returncode}"])[-1] if done.returncode else ""
 
 
 def _remove_unfinished() -> None:
@@ -289,7 +289,7 @@ def _remove_unfinished() -> None:
 
 
 def _install_torch(choice: str, index: str) -> None:
-    """Install torch's CPU build if it is to be used; the CUDA build is among the pins."""
+    """Install torch's CPU build if chosen, or replace it by the CUDA build, which is pinned."""
     here = build_here()
     if here and (choice in ("", here) or not has_two_builds()):
         return
@@ -307,26 +307,27 @@ def _install_torch(choice: str, index: str) -> None:
         failed = f"The CPU build could not be installed from {index} ({reason})"
         if choice:
             sys.exit(f"{failed}. Try again, or omit TORCH=cpu.")
-        print(f"{failed}; torch comes from the package index.", flush=True)
+        print(f"{failed}, so torch is installed from the package index.", flush=True)
         _remove_unfinished()
     if any(_version(name).endswith("+cpu") for name in PAIR):  # pip would not replace it
         reason = _install_pair("cuda", index)
         if reason:
-            sys.exit(f"torch could not be installed from the package index ({reason}).")
+            sys.exit(f"torch could not be installed from the package index ({reason}). Check the "
+                     "network, then run make setup again.")  # fmt: skip
 
 
 def _ensure_pip() -> None:
-    """Install pip if the creation of the environment was interrupted before that."""
+    """Install pip if it is missing, as the creation of the environment was interrupted."""
     if importlib.util.find_spec("pip"):
         return
     command = [sys.executable, "-I", "-m", "ensurepip", "--default-pip"]
     if subprocess.run(command, capture_output=True).returncode:
-        sys.exit(f"There is no pip in {sys.prefix}. Remove it (rm -r '{sys.prefix}'), then run "
-                 "make setup again.")  # fmt: skip
+        sys.exit(f"The environment {sys.prefix} has no pip. Remove the environment "
+                 f"(rm -r '{sys.prefix}'), then run make setup again.")  # fmt: skip
 
 
 def _rewrite_pth_in_ascii() -> None:
-    """Rewrite mnist_nb.pth in ASCII, as Python may not decode this project's path at its start."""
+    """Rewrite mnist_nb.pth in ASCII, as Python may fail to decode this project's path in it."""
     for path in (folder / "mnist_nb.pth" for folder in _site_packages()):
         if path.is_file() and not (place := path.read_bytes().strip()).isascii():
             path.write_text(f"import os, sys; sys.path.append(os.fsdecode({place!r}))\n")

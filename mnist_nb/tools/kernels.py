@@ -104,7 +104,7 @@ class Provisioner(LocalProvisioner):
 
 
 class Client(AsyncKernelClient):
-    """Wait for a kernel's idle message; Jupyter's client waits for 0.2 s without a message."""
+    """Wait for the idle message, where Jupyter's client waits until none has come for 0.2 s."""
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Return when the kernel has answered and all its messages until then are read.
@@ -174,7 +174,7 @@ def use(notebook: Mapping | None = None, isolate: bool = True) -> None:
 def shared(notebook: Mapping | None, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Start a launcher that several processes with this `environment` share.
 
-    Yield the variables to add to their environment. The launcher imports while they start.
+    Yield the variables to add to their environment. Its imports run while the processes start.
     """
     launcher = Launcher(_modules(notebook))
     try:

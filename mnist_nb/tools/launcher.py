@@ -33,7 +33,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
-BASE = (  # imported by ipykernel and IPython until a kernel is ready
+BASE = (  # what ipykernel and IPython import before a kernel is ready
     "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "sqlite3",
     "tornado.platform.asyncio", "IPython.core.interactiveshell", "IPython.core.completerlib",
     "IPython.core.debugger", "IPython.core.oinspect", "IPython.extensions.storemagic",
@@ -224,7 +224,7 @@ def end() -> None:
 
 
 def main() -> None:
-    """Serve a client; arguments: its socket and the listening one (numbers), folder, modules."""
+    """Serve a client. Arguments: descriptors of its and the listening socket, folder, modules."""
     number, listener, folder, *modules = sys.argv[1:]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:1] = [] if os.path.abspath(sys.path[0]) == here else sys.path[:1]

@@ -176,9 +176,9 @@ class Launcher:
 
 
 def _listener(folder: str, imported: Mapping[str, Any]) -> socket.socket:
-    """Return a socket to which guests can connect who need exactly these imports.
+    """Return a listening socket for guests that need exactly these imports.
 
-    If its path would be too long, it does not listen.
+    If its path would be too long, the socket does not listen.
     """
     listener = socket.socket(socket.AF_UNIX)
     path = Path(folder, "sock")
@@ -204,7 +204,7 @@ def _connect(host: str, wanted: Mapping[str, Any]) -> socket.socket | None:
 
 
 def _sha256(wanted: Mapping[str, Any]) -> str:
-    """Return a hash, which tells nobody what the environment holds."""
+    """Return a hash of `wanted`, which does not reveal the environment's values."""
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 

@@ -39,9 +39,9 @@ if os.path.exists("matplotlibrc"):
 def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return a copy of `environment` for a kernel, without the user's personal settings.
 
-    IPython and Jupyter write into `folder`, which has to exist; the caller removes it when it
-    ends. Matplotlib keeps its list of fonts in the user's cache folder, or in `folder` if that
-    cannot be written.
+    IPython and Jupyter write into `folder`, which is created if necessary; the caller removes it
+    in the end. Matplotlib keeps its list of fonts in the user's cache folder, or in `folder` if
+    that cannot be written.
     """
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """Build the commands that run a learner's code in a sandbox: bubblewrap and prlimit.
 
 The sandbox has the system's programs, this Python, the package mnist_nb and the data, all
-read-only, and an empty working folder in memory. It has no other files, no network and no other
-processes, and its processes end with it. It does not limit processor time, and does not protect
-from bugs in the Linux kernel. `grading` is the caller.
+read-only, an empty working folder in memory, and one writable folder with the kernel's sockets.
+It has no other files, no network and no other processes, and its processes end with it. It does
+not limit processor time, and does not protect from bugs in the Linux kernel. `grading` calls it.
 """
 
 import shutil
@@ -27,7 +27,7 @@ class ContainmentError(Problem):
 
 
 def prlimit_prefix() -> list[str]:
-    """Return the `prlimit` prefix that caps memory and file sizes of a command."""
+    """Return the prefix that caps a command's memory and file sizes; [] if there is no prlimit."""
     if shutil.which("prlimit"):
         return ["prlimit", f"--data={MEMORY}", f"--fsize={_FILE}", "--core=0"]
     return []
@@ -57,7 +57,7 @@ def bwrap_prefix(shared: Path) -> list[str]:
 
 def require_containment() -> None:
     """Raise ContainmentError if bubblewrap is not installed or does not work here."""
-    how = "learners' code would run with all your rights (--uncontained allows that)"
+    how = "learners' code would run with all your permissions (--uncontained allows that)"
     if not shutil.which("bwrap"):
         raise ContainmentError(
             f"bubblewrap is not installed, so {how}; on Debian: apt-get install bubblewrap"

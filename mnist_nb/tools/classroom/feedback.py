@@ -1,6 +1,6 @@
 """Write a learner's feedback: one HTML page with points and executed notebooks.
 
-`grading.grade` calls `page`. Hidden tests are removed from it.
+`grading.grade` calls `page`, which leaves out hidden tests.
 """
 
 import html

@@ -68,7 +68,8 @@ def grade(
     no points; other files are ignored.
 
     Raises:
-        GradingError: there are no submissions or no exercises.
+        StudentError: nbgrader is not installed.
+        GradingError: there are no submissions or exercises, or nbgrader rejects the exercises.
         ContainmentError: `contained` is set, but the sandbox does not work here.
     """
     require_nbgrader()
@@ -79,7 +80,8 @@ def grade(
     if not originals:
         raise GradingError(f"there are no exercises in {exercises}")
     if not folders:
-        raise GradingError(f"there is no folder of a learner in {submissions}")
+        raise GradingError(f"{submissions} has no folder of a learner; give the folder that has "
+                           "LEARNER/EXERCISE.ipynb in it")  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     table = [("learner", "exercise", "points", "max", "remark")]
     with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
@@ -126,7 +128,7 @@ def _nbgrader(course: _Course, *words: str) -> str:
                 timeout=5 * course.seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return f"after {5 * course.seconds} seconds"
+            return f"it took longer than {5 * course.seconds} seconds"
         log.seek(max(0, log.tell() - 100_000))
         text = log.read().decode(errors="replace")
     said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception): *\S.*)$", text, re.M)
@@ -167,7 +169,7 @@ def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
 
 
 def _graded(path: Path, original: NotebookNode, prepared: _Course) -> Graded:
-    """Grade the submitted notebook at `path`; errors become its remark."""
+    """Grade the submitted notebook at `path`; an error becomes the remark of the result."""
     from nbgrader.utils import determine_grade, is_grade
 
     most = sum(cell.metadata.nbgrader.points for cell in original.cells if is_grade(cell))
@@ -204,8 +206,8 @@ def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNod
 def _repaired(submitted: NotebookNode, blank: NotebookNode) -> NotebookNode:
     """Return `blank` with the learner's solutions, and with their additional code cells.
 
-    So deleted cells are blank again, moved cells are back in place, and changes to checks or
-    metadata are undone. A solution that was split into several cells is joined.
+    This restores deleted cells as blanks, puts moved cells back in place, and undoes changes to
+    checks or metadata. A solution that was split into several cells is joined.
     """
     wanted = {cell.id: cell for cell in blank.cells}
     solutions, behind, last = defaultdict(list), defaultdict(list), None

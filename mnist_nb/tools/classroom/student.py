@@ -40,7 +40,7 @@ def require_nbgrader() -> None:
 
 
 def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a copy of an exercise with locked checks, without solutions, tests and outputs."""
+    """Return a copy of an exercise: checks locked, no solutions, hidden tests or outputs."""
     require_nbgrader()
     from nbgrader import preprocessors
 

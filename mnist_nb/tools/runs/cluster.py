@@ -45,7 +45,8 @@ def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = Non
             client.__init__(scheduler, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError, TypeError, ImportError) as error:
             client.close()
-            raise SweepError(f"no Dask scheduler answers at {scheduler} ({error})") from error
+            said = f"no Dask scheduler answers at {scheduler} ({error}); correct --scheduler"
+            raise SweepError(said) from error
         with silence_logging_cmgr("CRITICAL"), client:
             yield client
         return
@@ -76,7 +77,7 @@ def check_workers(client, folder: str, mark: str) -> None:
     """
     try:
         answers = client.run(write_error, folder, 0, mark, on_error="return").values()
-    except Exception as error:  # of Dask
+    except Exception as error:  # Dask raises many kinds
         raise SweepError(f"the cluster's workers do not answer ({reason(error)})") from error
     whys = [reason(a) if isinstance(a, BaseException) else a for a in answers if a]
     if whys:

@@ -143,7 +143,8 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
 
     def values_of(given: Mapping[str, str]) -> dict[str, Any]:
         if declared is None and given:
-            raise ParameterError("this notebook has no cell tagged 'parameters', so it takes none")
+            raise ParameterError("this notebook has no cell tagged 'parameters', so it takes no "
+                                 "parameters; tag the cell with their defaults")  # fmt: skip
         if given and is_result:
             raise ParameterError(
                 "this notebook is the result of a run, so its parameters would be lost; run the "

@@ -1,6 +1,7 @@
 """Register a papermill engine that saves the notebook at most once a second.
 
-Papermill's own saves twice per cell, which takes as long as a short cell. `run.execute` uses it.
+Papermill's engine saves twice per cell, which takes as long as a short cell; `run.execute` uses
+this one instead.
 """
 
 import time

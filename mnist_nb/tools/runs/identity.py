@@ -1,4 +1,4 @@
-"""Identify the runs of a sweep: parameters, folder names, and keys that find their records.
+"""Identify the runs of a sweep: parameters, folder names, and keys to recognise their records.
 
 `sweep.prepare` builds the runs, `work` compares their keys with stored records.
 """
@@ -22,7 +22,7 @@ NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the re
 
 
 class Run(NamedTuple):
-    """One run of a sweep: the name of its folder, its parameters, and a hash of both and code."""
+    """One run of a sweep: its folder's name, its parameters, and a hash of parameters and code."""
 
     name: str
     values: dict[str, Any]

@@ -30,7 +30,7 @@ def values_of(words: str) -> list[str]:
     """Split `1,2,3` into a list; expand `0:10` and `0:10:2` like Python's range.
 
     Raises:
-        SweepError: these are more values than a sweep may have runs.
+        SweepError: there are more than MAX_RUNS values.
     """
     if found := re.fullmatch(r"(-?\d{1,18}):(-?\d{1,18})(?::(-?[1-9]\d{0,17}))?", words):
         numbers = range(int(found[1]), int(found[2]), int(found[3] or 1))
@@ -75,7 +75,9 @@ def read_plan(path: Path) -> dict[str, Any]:
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from error
     if not isinstance(plan, dict) or set(plan) - set(PARTS):
-        raise SweepError(f"{path} does not describe a sweep; its parts may be {', '.join(PARTS)}")
+        has = ", ".join(map(str, plan)) if isinstance(plan, dict) else "none"
+        raise SweepError(f"{path} does not describe a sweep; its parts may be {', '.join(PARTS)}, "
+                         f"but it has {has}")  # fmt: skip
     try:
         _check_form(plan)
     except SweepError as error:
@@ -84,7 +86,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 def _check_form(plan: Mapping[str, Any]) -> None:
-    """Raise SweepError unless each part is a dictionary, or a list of them, as it should be."""
+    """Raise SweepError unless each part is a dictionary or, in LISTS, a list of dictionaries."""
     for part, content in plan.items():
         rows = content if part in LISTS else [content]
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -186,7 +188,7 @@ def each_row(
         left = True
         yield _in_order(row, fixed)
     if not left:
-        raise SweepError("no run is left: everything is excluded")
+        raise SweepError("no run is left, as exclude matches all of them; correct its entries")
 
 
 def _in_order(row: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:

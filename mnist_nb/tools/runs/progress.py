@@ -22,7 +22,7 @@ class Progress:
         self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
 
     def ended(self, name: str, outcome: Outcome) -> None:
-        """Count a run that has ended, and show how."""
+        """Count a run that has ended, and show how it ended."""
         self.done += 1
         self.failed += outcome.state != "finished"
         self.bar.update()

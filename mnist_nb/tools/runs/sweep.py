@@ -54,8 +54,8 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
 
     Raises:
         RunError: the notebook cannot be read.
-        SweepError, ParameterError: see `each_row` and `checked_runs`; or an address as `folder`
-            cannot be written.
+        SweepError, ParameterError: see `each_row` and `checked_runs`; or `folder` is an address
+            that cannot be written.
     """
     notebook = read_notebook(path)
     rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
@@ -208,7 +208,7 @@ def _scheduler_lives(client, progress: Progress) -> Iterator[None]:
 
 
 def _worker_check(client, progress: Progress) -> Callable[[int], None]:
-    """Return a function to call with the number of threads; SweepError if it stays 0 too long."""
+    """Return a function that takes the number of threads; SweepError if that stays 0 too long."""
     hired, said = time.monotonic(), False
 
     def check(threads: int) -> None:

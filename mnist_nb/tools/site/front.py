@@ -1,4 +1,4 @@
-"""Write the parts of README and docs/ that come from notebooks: a table and a picture.
+"""Write the parts of docs/ that come from notebooks: a table, and the picture in README.md.
 
 `make docs` calls `write_docs`; a test checks that the committed files are up to date.
 """
@@ -61,7 +61,7 @@ def _comments(notebook) -> dict[str, str]:
 
 
 def _takes(check, name: str) -> str:
-    """Return the allowed values of a parameter, from the error for a value never allowed."""
+    """Return the allowed values of a parameter, from the error that an impossible value raises."""
     try:
         check({name: object()})
     except ParameterError as error:
@@ -112,7 +112,7 @@ def write_docs(project: Path) -> list[str]:
         PublishError: the page or its markers are missing, or a notebook has no such picture.
     """
     if not (project / PAGE).is_file():
-        raise PublishError(f"Cannot find {PAGE} in {project}. The learners' zip does not have it")
+        raise PublishError(f"Cannot find {PAGE} in {project}. Run this in a clone, not in the zip")
     changed = []
     walkthrough = nbformat.read(project / "notebooks" / "00_walkthrough.ipynb", as_version=4)
     text = (project / PAGE).read_text(encoding="utf-8")

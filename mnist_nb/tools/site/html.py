@@ -29,7 +29,7 @@ class PublishError(Problem):
 
 
 class Page(NamedTuple):
-    """A page of the site: source file, name without suffix, notebook, title, reading time."""
+    """A page of the site: file, name without suffix, notebook, title, time, slides, sections."""
 
     path: Path
     name: str
@@ -144,7 +144,7 @@ def _mathml(tex: str, display: str) -> str:
 
 
 def _fix_link(link, here: str, published: set[str]) -> None:
-    """Point a link to a notebook to its page; unlink files that are not published."""
+    """Make a link to a notebook lead to its page; remove links to files that are not published."""
     target, _, fragment = link["href"].partition("#")
     name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
     if "anchor-link" in link.get("class", ()):

@@ -20,6 +20,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
     Raises:
         PublishError: a formula cannot be converted, or an exercise in `student` has solutions.
         RunError: a notebook cannot be read, or `folder` cannot be written.
+        WheelError: reveal.js, for the slides, is neither cached nor downloadable.
     """
     write_files(folder, {})  # fail before the work, not after it
     chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
@@ -27,7 +28,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
     exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
     for page in exercises:
         if _SOLUTION.search(str(page.notebook)):
-            raise PublishError(f"{page.path} has solutions in it; make student removes them")
+            raise PublishError(f"{page.path} has solutions in it; run make student again")
     chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
     guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
     pages = [*chapters, *exercises, *guides]

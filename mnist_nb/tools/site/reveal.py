@@ -10,7 +10,7 @@ _PARTS = {"style": "dist/reveal.css", "script": "dist/reveal.js", "notes": "plug
 
 
 def reveal_sources() -> dict[str, str]:
-    """Return the text of reveal.js's style, script and speaker notes.
+    """Return name -> text of reveal.js's style sheet, script and speaker-notes plugin.
 
     Raises:
         WheelError: the wheel is neither cached nor downloadable.

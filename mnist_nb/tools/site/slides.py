@@ -1,8 +1,8 @@
 """Build reveal.js slides from the notebooks, one file each, that work offline.
 
 No cell needs slide metadata. A heading starts a slide, and so does the question before a code cell
-if the slide already has an output. A slide shows the first sentence of a paragraph; the speaker
-notes have all of it. Jupyter's slide metadata (`slideshow`, `slide_type`) overrides these rules.
+if the slide already has an output. Of a long paragraph, a slide shows the first sentence, and the
+speaker notes have all. Jupyter's slide metadata (`slideshow`, `slide_type`) overrides this.
 """
 
 import copy
@@ -116,7 +116,7 @@ def _prose(source: str, before_code: bool) -> Iterator[Piece]:
     parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)
     for number, part in enumerate(parts):
         if number % 2:
-            level = min(part.index(" "), 2)  # # stays h1, deeper headings become h2
+            level = min(part.index(" "), 2)  # h1 stays h1, deeper headings become h2
             yield Piece(new_markdown_cell("#" * level + part.lstrip("#")), starts="heading")
             continue
         blocks = [block.strip() for block in _BLOCK.findall(part.strip())]

@@ -162,14 +162,14 @@ def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
 def different_order(stored: list, new: list) -> str:
     """Return a message if the kinds of the `new` outputs or their order differ, else "".
 
-    Consecutive streams of the same name have to be joined before.
+    The caller has to join consecutive streams of the same name first.
     """
     before, now = ([_kind(output) for output in outputs] for outputs in (stored, new))
     if before == now:
         return ""
     return (
         "The outputs are of different kinds, or in a different order: "
-        f"{', '.join(now) or 'none'}; stored are {', '.join(before) or 'none'}."
+        f"{', '.join(now) or 'none'}. The notebook has stored {', '.join(before) or 'none'}."
     )
 
 
@@ -185,7 +185,7 @@ def different_metadata(stored: list, new: list) -> str:
         if before.get("metadata", {}) != now.get("metadata", {}):
             return (
                 f"The alt text or other metadata of output {number} differs from the stored one: "
-                f"{now.get('metadata', {})}; stored is {before.get('metadata', {})}."
+                f"{now.get('metadata', {})}, not {before.get('metadata', {})}."
             )
     return ""
 
@@ -196,7 +196,7 @@ def compare_more(item: IPyNbCell) -> None:
     if wanted and item.cell.execution_count is None and item.cell.source.strip():
 
         def never_executed() -> None:
-            item.raise_cell_error("This cell was stored without being executed: `make refresh`")
+            item.raise_cell_error("This cell was stored without being executed; run make refresh")
 
         item.runtest = never_executed
     stated = item.cell.metadata.get("nbval", {})

@@ -21,7 +21,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 _TAGS = {"parameters", "nbval-approx"}  # the tags that a cell may have
 # The largest tolerances that "nbval" in a cell's metadata may state, and the defaults. Units: that
 # of the output (atol), fraction of the number (rtol), last printed place (ulp), levels of 255
-# (picture). Blank or mirrored, each committed picture differs from itself by at least 25 levels.
+# (picture). Each committed picture is at least 25 levels away from a blank or mirrored one.
 CEILINGS = {"atol": 0.03, "rtol": 0.01, "ulp": 5, "picture": 5}
 DEFAULTS = {"atol": 0, "rtol": 0, "ulp": 1, "picture": 0.5}
 _SWITCHED_OFF = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
@@ -54,13 +54,15 @@ def broken_rules(text: str) -> list[str]:
     """Return the rules that a notebook with this text breaks, one sentence each."""
     ids = [cell.get("id") for cell in json.loads(text)["cells"]]
     if None in ids or len(set(ids)) != len(ids):
-        return ["two cells have the same id, or one has none"]  # nbformat would repair the ids
+        # nbformat would repair the ids
+        return ["two cells have the same id, or one has none; give each cell its own id"]
     notebook = nbformat.reads(text, as_version=4)
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
-        found.append(f"not executed once from top to bottom: execution counts {counts}")
+        found.append(f"not executed once from top to bottom (execution counts {counts}); run "
+                     "make refresh")  # fmt: skip
     for number, cell in enumerate(notebook.cells):
         found += [f"cell {number} ({cell.get('id')}): {p}" for p in _broken_rules_of_cell(cell)]
     found += [f"cell {cell_id}: {p}" for cell_id, p in unexplained_numbers(notebook)]
@@ -73,15 +75,18 @@ def _broken_rules_of_cell(cell: nbformat.NotebookNode) -> list[str]:
     found = []
     tags = set(cell.metadata.get("tags", []))
     if tags - _TAGS:
-        found.append(f"has the unknown tag {', '.join(sorted(tags - _TAGS))}")
+        found.append(f"has the unknown tag {', '.join(sorted(tags - _TAGS))}; known are "
+                     f"{', '.join(sorted(_TAGS))}")  # fmt: skip
     long = [line for line in cell.source.splitlines() if len(line) > 79]
     if long and cell.cell_type == "code":
         found.append(f"has a line of more than 79 characters: {long[0][:40]}…")
     if cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) != cell.id:
-        found.append("has a grade_id that differs from its cell id, which grading uses")
+        named = cell.metadata.nbgrader["grade_id"]
+        found.append(f"has the grade_id {named!r}; set it to the cell's id {cell.id!r}, as "
+                     "grading needs both to be equal")  # fmt: skip
     found += _broken_rules_of_tolerances(cell.metadata.get("nbval", {}), tags)
     if _SWITCHED_OFF.search(cell.source):
-        found.append("switches off its own comparison")
+        found.append("has a comment that switches off its comparison; remove it")
     for output in cell.get("outputs", []):
         if output.output_type == "error" or output.get("name") == "stderr":
             found.append("has an error or something on stderr among its outputs")
@@ -89,9 +94,9 @@ def _broken_rules_of_cell(cell: nbformat.NotebookNode) -> list[str]:
         if "image/png" in output.get("data", {}) and len(png.get("alt", "")) < 20:
             found.append("has a figure without an alt text of at least 20 characters")
         if output.get("execution_count", cell.execution_count) != cell.execution_count:
-            found.append("has an output whose execution count differs from its own")
+            found.append("has an output with a different execution count; run make refresh")
         if path := _MACHINE_PATH.search(str(output)):
-            found.append(f"shows a path of one machine: {path[0][:40]}")
+            found.append(f"shows a path that only one machine has: {path[0][:40]}")
     return found
 
 

@@ -184,7 +184,7 @@ def pytest_itemcollected(item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session) -> None:
-    """Sort the cells of each notebook together, after other plugins have reordered tests."""
+    """Bring each notebook's cells together, in order, after other plugins have moved tests."""
     first = {}  # notebook -> position of the first of its cells
 
     def place(numbered) -> tuple[int, int]:
