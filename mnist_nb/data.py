@@ -87,12 +87,17 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
 
 
 def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
-    """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now."""
+    """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now.
+
+    {} if `dataset` or `data_dir` are another notebook's and mean something else there.
+    """
+    if dataset not in DATASETS or not isinstance(data_dir, str | os.PathLike | None):
+        return {}
     raw = data_folder(data_dir) / dataset / "raw"
     return {
         path.name: _sha256(path, path.stat().st_size, path.stat().st_ctime_ns)
-        for path in sorted(raw.glob("*-idx*"))
-        if path.suffix != ".gz"
+        for path in sorted(raw.glob("[!.]*-idx*"))
+        if path.suffix != ".gz" and path.is_file()
     }
 
 

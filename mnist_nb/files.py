@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import get_ident
 
 PROJECT = Path(__file__).parents[1]
 
@@ -12,7 +13,8 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
     Raises:
         OSError: `path` cannot be written, or `new` is set and it exists. An old file is kept.
     """
-    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")  # cut, as long names fail
+    # cut, as long names fail
+    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{get_ident()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)

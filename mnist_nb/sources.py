@@ -70,7 +70,11 @@ def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]
     for folder in folders:
         for name in names:
             if (packed := folder / f"{name}.gz").is_file():
-                yield name, _gunzip(packed.read_bytes(), packed.name)
+                try:
+                    content = packed.read_bytes()
+                except OSError as error:
+                    raise DataError(f"{packed.name} cannot be read ({error.strerror})") from error
+                yield name, _gunzip(content, packed.name)
 
 
 def _mirror(address: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -87,13 +91,13 @@ def _download(url: str) -> bytes:
     Raises:
         DataError: the content came too slowly, is too large, or did not come at all.
     """
-    arrived = Queue(maxsize=1)
+    arrived, given_up = Queue(), threading.Event()
 
     def read() -> None:
         try:
             with urllib.request.urlopen(url, timeout=2 * STALL_SECONDS) as response:
                 bar.total = response.length
-                while chunk := response.read(STALL_BYTES):
+                while (chunk := response.read(STALL_BYTES)) and not given_up.is_set():
                     arrived.put(chunk)
             arrived.put(b"")
         except Exception as error:  # raised again below, in the thread that waits
@@ -114,6 +118,8 @@ def _download(url: str) -> bytes:
             raise DataError(
                 f"fewer than {STALL_BYTES:,} bytes arrived within {STALL_SECONDS:g} s"
             ) from None
+        finally:
+            given_up.set()
     return bytes(content)
 
 

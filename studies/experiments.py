@@ -46,7 +46,7 @@ def main() -> None:
     machines = [record["machine"] for records, _ in parts for record in records]
     versions = {", ".join(f"{n} {m['versions'][n]}" for n in VERSIONS) for m in machines}
     rows = pd.concat([rows for _, rows in parts], ignore_index=True)
-    head = "# a row per run of the walkthrough; parameters not listed have their defaults\n"
+    head = "# a row per run of the walkthrough; what is not named has its default\n"
     text = rows.to_csv(index=False, float_format="%.7g")
     write_whole(TARGET, (head + f"# {'; '.join(sorted(versions))}\n" + text).encode())
     print(f"written: {TARGET}, {len(rows)} runs")

@@ -10,7 +10,7 @@ environment, working folder, limits), and receives the process id and later the 
 client closes the socket, the kernel is killed; if the client ends, all its kernels are killed. If
 a kernel cannot be started, the launcher closes its socket and continues with the others.
 
-A guest (another process, such as a sweep's worker) uses the listening socket in the same way.
+A guest (such as a sweep's worker) uses the listening socket in the same way.
 """
 
 import atexit
@@ -68,8 +68,7 @@ class Launcher:
     """Fork kernels on request, and report to their clients when they end."""
 
     def __init__(self, client: socket.socket, listener: socket.socket):
-        self.client, self.listener = client, listener
-        self.clients = {client}
+        self.client, self.listener, self.clients = client, listener, {client}
         self.pids: dict[socket.socket, int] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(client, selectors.EVENT_READ)
@@ -89,9 +88,10 @@ class Launcher:
                     self.woken.recv(1000)
                     self.reap()
                 elif key.fileobj is self.listener:
-                    guest, _ = self.listener.accept()
-                    self.clients.add(guest)
-                    self.selector.register(guest, selectors.EVENT_READ)
+                    with contextlib.suppress(OSError):  # too many open files; the guest waits
+                        guest, _ = self.listener.accept()
+                        self.clients.add(guest)
+                        self.selector.register(guest, selectors.EVENT_READ)
                 elif key.fileobj in self.clients:
                     streams = []
                     try:
@@ -121,14 +121,14 @@ class Launcher:
             OSError, ValueError: the kernel cannot be started; its socket is closed.
         """
         *streams, number = streams
-        with socket.socket(fileno=os.dup(number)) as kernel:
-            with kernel.makefile("r", encoding="utf-8") as lines:
-                line = lines.readline()
-            request = json.loads(line)  # ValueError if the client ended half-way
-            own_pid, pid = os.getpid(), os.fork()
-            if pid == 0:
-                return self.become_kernel(request, streams, number, own_pid)
-            own = kernel.dup()
+        own = socket.socket(fileno=os.dup(number))
+        own.settimeout(5)  # ValueError or TimeoutError if the client ends or stops half-way
+        with own.makefile("r", encoding="utf-8") as lines:
+            request = json.loads(lines.readline())
+        own.settimeout(None)
+        own_pid, pid = os.getpid(), os.fork()
+        if pid == 0:
+            return self.become_kernel(request, streams, number, own_pid)
         self.pids[own] = pid
         self.selector.register(own, selectors.EVENT_READ)
         self.tell(own, pid)

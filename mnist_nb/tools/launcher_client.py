@@ -84,7 +84,7 @@ class Launcher:
         self.owner = os.getpid()
         place = host if host and os.path.isdir(host) else None  # its owner removes it
         self.folder = tempfile.mkdtemp(prefix="mnist-nb-", dir=place)
-        self._settings = Path(host or self.folder, "settings")
+        self._home = place or self.folder  # the folder with the kernels' settings
         self.numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
@@ -97,8 +97,13 @@ class Launcher:
         """Return `environment` for a kernel, without personal settings if `isolate` is set."""
         if not self.isolate:
             return dict(environment)
-        self._settings.mkdir(parents=True, exist_ok=True)  # /tmp may have been cleaned
-        return isolated(environment, self._settings)
+        with self._lock:
+            if self._home != self.folder and not os.path.isdir(self._home):  # its owner has ended
+                self.folder = self._home = tempfile.mkdtemp(prefix="mnist-nb-")
+            os.makedirs(self._home, 0o700, exist_ok=True)  # /tmp may have been cleaned
+            settings = Path(self._home, "settings")
+            settings.mkdir(exist_ok=True)
+            return isolated(environment, settings)
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start the launcher if it does not run yet; return before its imports are done."""

@@ -180,12 +180,12 @@ def test_a_wrong_file_is_named_and_only_that_one_is_fetched_again(
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("stall", "bytes came in 1 s"),
-        ("drip", "bytes came in 1 s"),
+        ("stall", "65,536 bytes .* 1 s"),
+        ("drip", "65,536 bytes .* 1 s"),
         ("endless", "more than 67,108,864 bytes"),
-        ("half", "not a whole gzip file"),
-        ("garbage", "not a whole gzip file"),
-        ("other", "is not the known one"),
+        ("half", "gzip file"),
+        ("garbage", "gzip file"),
+        ("other", "SHA-256"),
         ("loop", "redirect"),
         ("nowhere", "HTTP Error 404"),
     ],
@@ -428,7 +428,7 @@ def test_kmnist_comes_through_torchvision_and_gets_its_names_when_it_is_whole(
     monkeypatch.setattr(datasets.KMNIST, "resources", known)
     monkeypatch.setattr(datasets.KMNIST, "mirrors", [f"{address}other/"])
     raw = tmp_path / "KMNIST" / "raw"
-    with pytest.raises(DataError, match=rf"KMNIST could not be had(.|\n)* into {raw}"):
+    with pytest.raises(DataError, match=rf"KMNIST could not be (.|\n)* into {raw}"):
         data.fetch("KMNIST", tmp_path)
     assert list(raw.iterdir()) == [], "torchvision knew that these are not the right ones"
     monkeypatch.setattr(datasets.KMNIST, "mirrors", [address])

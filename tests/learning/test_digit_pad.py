@@ -90,7 +90,7 @@ def test_a_drawing_is_answered_with_picture_probabilities_and_a_sentence(pad):
     wanted = int((image > 0.5).sum()) % 10
     assert max(range(10), key=pad.probabilities.__getitem__) == wanted
     assert sum(pad.probabilities) == pytest.approx(1)
-    assert pad.message == f"The network reads {wanted}, with 100 %."
+    assert pad.message.startswith(f"The network reads {wanted}") and "100 %" in pad.message
     assert bytes(pad.picture) == image.mul(255).round().byte().numpy().tobytes()
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_drawing_is_ignored_with_a_sentence(pad, sent):
     send(pad, drawn(8))
     before = pad.probabilities, pad.picture
     send(pad, sent)
-    assert "is ignored: 140 x 140 are wanted" in pad.message
+    assert "19,600" in pad.message
     assert (pad.probabilities, pad.picture) == before
     send(pad, drawn(8, size=90))
     assert "The network reads" in pad.message
@@ -136,7 +136,7 @@ def test_what_is_no_drawing_is_ignored_with_a_sentence(pad, sent):
 def test_a_network_whose_answer_is_no_number_says_so(test_digits):
     pad = DigitPad(Place(float("nan")), test_digits)
     send(pad, drawn(8))
-    assert pad.probabilities == [] and "no number" in pad.message
+    assert pad.probabilities == [] and "nan" in pad.message
 
 
 def test_a_row_of_test_digits_one_of_each_is_offered(pad, test_digits):

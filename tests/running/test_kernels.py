@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -454,6 +455,16 @@ def test_a_guest_whose_host_has_ended_has_a_launcher_of_its_own(monkeypatch):
     with running() as kernel:
         assert kernel.is_forked and kernel.run(PARENT) != parent
     guest.stop()
+    assert not Path(more[kernels.HOST]).exists() and not Path(guest.folder).exists()
+
+
+def test_several_threads_of_a_worker_set_up_their_kernels_at_once(plain):
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            launcher = kernels.Launcher(())
+            found = list(threads.map(launcher.environment_for, [os.environ] * 8))
+            assert all(one == found[0] for one in found)
+            launcher.stop()
 
 
 # --- without a launcher

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import gc
-import importlib.metadata
 import io
 import json
 import os
@@ -27,13 +26,15 @@ from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_u
 from papermill.iorw import papermill_io
 
 from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs import identity
 from mnist_nb.tools.runs.cluster import cluster
 from mnist_nb.tools.runs.declared import declared_parameters
 from mnist_nb.tools.runs.identity import checked_runs
 from mnist_nb.tools.runs.plans import SweepError, expand, read_plan, values_of
 from mnist_nb.tools.runs.progress import estimate
-from mnist_nb.tools.runs.results import read_record
-from mnist_nb.tools.runs.sweep import prepare
+from mnist_nb.tools.runs.results import latest, read_record
+from mnist_nb.tools.runs.run import RunError
+from mnist_nb.tools.runs.sweep import carry_out, prepare
 from mnist_nb.tools.runs.work import do_run, place_of, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
@@ -242,7 +243,7 @@ def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
     assert "6 finished before, 4 to do, about" in done.stdout
     assert isinstance(done.exception, SystemExit) and done.exit_code == 1
     assert "8 of 10 runs are finished" in done.stdout
-    assert "2 failed: " in done.stderr and "; the same command tries them again" in done.stderr
+    assert "2 failed: " in done.stderr and "the same command" in done.stderr
     assert all(name in done.stderr for name in ("lr=0.5,x=13", "lr=1.0,x=13"))
     assert "failed: ZeroDivisionError" in done.stdout + done.stderr
     failed = sorted(path.parent.name for path in (tmp_path / "out").rglob("n.failed.ipynb"))
@@ -303,11 +304,15 @@ def test_with_another_package_torch_or_data_a_record_does_not_count_and_says_why
 ):
     own = PARAMETERS + "\ndataset: str = 'MNIST'"
     notebook = small_notebook(tmp_path / "n.ipynb", RECORDED, parameters=own)
-    out, version = tmp_path / "out", importlib.metadata.version
+    out, version = tmp_path / "out", identity._version
     assert do_what_is_left(notebook, out)[0] == 2
     for what, changed, word in (
-        ("mnist_nb.tools.runs.identity._package_sha256", lambda: "other", "mnist_nb"),
-        ("importlib.metadata.version", lambda n: "0" if n == "torch" else version(n), "torch"),
+        ("mnist_nb.tools.runs.identity.package_sha256", lambda: "other", "mnist_nb"),
+        (
+            "mnist_nb.tools.runs.identity._version",
+            lambda name: "0" if name == "torch" else version(name),
+            "torch",
+        ),
         ("mnist_nb.data.hashes", lambda *_: {"train-images-idx3-ubyte": "other"}, "data"),
     ):
         with monkeypatch.context() as patch:
@@ -320,6 +325,86 @@ def test_with_another_package_torch_or_data_a_record_does_not_count_and_says_why
     shown = CliRunner().invoke(main, ["results", str(out), "--csv"])
     assert len(shown.stdout.splitlines()) == 3 and "n-2.ipynb" in shown.stdout
     assert "left out, as a sweep replaced them: 1" in shown.stderr
+
+
+def test_after_a_change_is_taken_back_the_sweep_and_its_results_speak_of_the_same_records(
+    notebook, tmp_path
+):
+    out, first = tmp_path / "out", notebook.read_text()
+    for text in (first, first.replace("time.sleep(0.5)", "time.sleep(0.4)"), first):
+        notebook.write_text(text)
+        assert do_what_is_left(notebook, out)[0] == 2
+    assert do_what_is_left(notebook, out)[0] == 0
+    sweep = prepare(notebook, {"grid": {"x": "1,2"}}, str(out))
+    assert [Path(place.path).name for place in sweep.places.values()] == ["n-3.ipynb"] * 2
+
+
+@pytest.mark.parametrize(
+    "own", ["dataset: str = 'MNIST'", "dataset: int = 3", "dataset: str = 'a'\ndata_dir: int = 3"]
+)
+def test_a_dataset_that_means_something_else_in_a_notebook_makes_no_run_twice(own, tmp_path):
+    source = f"{SOURCE}\nprint(dataset)" + "\nprint(data_dir)" * ("data_dir" in own)
+    notebook = small_notebook(tmp_path / "n.ipynb", source, parameters=f"{PARAMETERS}\n{own}")
+    assert [do_what_is_left(notebook, tmp_path / "out")[0] for _ in range(2)] == [2, 0]
+
+
+def record_at(path: Path, **machine) -> dict:
+    return {"file": str(path), "machine": machine}
+
+
+def test_the_latest_of_a_runs_records_is_found_by_the_notebooks_name_not_by_a_number(tmp_path):
+    mine = {"sweep_key": "k"}
+    two = [
+        record_at(tmp_path / f"exp-{n}.ipynb", sweep_notebook=f"exp-{n}", **mine) for n in (1, 2)
+    ]
+    assert latest(two) == (two, 0)
+    again = record_at(tmp_path / "exp-2-2.ipynb", sweep_notebook="exp-2", **mine)
+    assert latest([*two, again]) == ([two[0], again], 1)
+    assert latest([two[0], two[0]]) == ([two[0]], 0)
+    copies = [record_at(tmp_path / f"seed-{n}.ipynb", sweep_notebook="n", **mine) for n in (0, 1)]
+    assert latest(copies) == (copies, 0)
+
+
+def test_a_store_that_does_not_answer_is_named_and_nothing_is_written_there(notebook, monkeypatch):
+    class Far:
+        def read(self, path):
+            raise ConnectionError("no route")
+
+        def write(self, text, path):
+            assert path.endswith(".sweep.json")
+
+    monkeypatch.setattr(papermill_io, "_handlers", [("far://", Far())])
+    with pytest.raises(RunError, match=r"far://a/x=1/n\.ipynb"):
+        prepare(notebook, {"grid": {"x": "1"}}, "far://a")
+
+
+def test_a_sweep_that_was_planned_before_another_ended_overwrites_none_of_its_records(
+    notebook, tmp_path, monkeypatch
+):
+    plan, out = {"grid": {"x": "1,2"}}, tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    early = prepare(notebook, plan, str(out))
+    notebook.write_text(notebook.read_text().replace("time.sleep(0.5)", "time.sleep(0.4)"))
+    do_what_is_left(notebook, out)
+    before = results_in(out)
+    assert {outcome.state for _, outcome in carry_out(early, quiet=True)} == {"finished"}
+    after = results_in(out)
+    assert before.items() < after.items() and len(after) == 4
+
+
+def test_a_run_with_another_package_than_the_sweeps_is_not_taken_for_one_of_it(
+    tmp_path, monkeypatch
+):
+    own = PARAMETERS + "\ndataset: str = 'MNIST'"
+    notebook = small_notebook(tmp_path / "n.ipynb", RECORDED, parameters=own)
+    (run,) = prepare(notebook, {"grid": {"x": "1"}}, str(tmp_path)).runs
+    before = run.package
+    for answers, state in (("", "failed"), ((before, ""), "not stored")):
+        answer = iter(answers or ("",))
+        monkeypatch.setattr("mnist_nb.tools.runs.work.package_sha256", lambda a=answer: next(a))
+        place = str(tmp_path / state / "n.ipynb")
+        outcome = do_run(notebook.read_text(), "n", run, place, str(tmp_path))
+        assert outcome.state == state and "mnist_nb" in outcome.why and not Path(place).exists()
 
 
 @pytest.mark.whole  # in one process it is tried in test_lost_work.py

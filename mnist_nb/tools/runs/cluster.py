@@ -86,3 +86,21 @@ def check_workers(client, folder: str, mark: str) -> None:
             f"{'; '.join(dict.fromkeys(whys))} (nothing was run); with -o, name a folder that "
             "they all share with this machine, or an address like s3://..."
         )
+
+
+@contextlib.contextmanager
+def scheduler_lives(client, progress) -> Iterator[None]:
+    """Turn errors of the `with` block into a SweepError if the scheduler is gone."""
+    from distributed.client import FutureCancelledError, FuturesCancelledError
+
+    try:
+        yield
+        lost = None
+    except (FutureCancelledError, FuturesCancelledError) as error:  # we cancel only at the end
+        lost = error
+    except Exception as error:  # Dask raises many kinds
+        lost = error
+        if client.status == "running" and not isinstance(error, OSError):  # a lost connection
+            raise
+    if lost or client.status != "running":
+        raise SweepError(f"Dask's scheduler is gone; {progress.so_far()}") from lost

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,16 @@ NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the re
 
 
 class Run(NamedTuple):
-    """One run of a sweep: its folder's name, its parameters, and a hash of parameters and code."""
+    """One run of a sweep: its folder's name, its parameters, and a hash of parameters and code.
+
+    `package` is the hash of mnist_nb, if the notebook uses it, `dataset` what `data.hashes` takes.
+    """
 
     name: str
     values: dict[str, Any]
     key: str
+    package: str | None = None
+    dataset: tuple = (None, None)
 
 
 def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
@@ -38,7 +44,7 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
     """
     defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    package = _package_sha256() if "mnist_nb" in "".join(sources) else None
+    package = package_sha256() if "mnist_nb" in "".join(sources) else None
     begun = hashlib.sha256(f"[{json.dumps([package, *sources])}, ".encode())  # shared by all keys
     read, runs, seen, names = reader(notebook), [], set(), set()
     for row in rows:
@@ -58,29 +64,38 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
         if name.casefold() in names:  # such as 1 and '1', or a and A
             name = f"{name}-{key[:8]}"
         names.add(name.casefold())
-        runs.append(Run(name, values, key))
+        dataset = tuple((defaults | values).get(name) for name in ("dataset", "data_dir"))
+        runs.append(Run(name, values, key, package, dataset))
     return runs
 
 
-def not_its_record(run: Run, machine: Mapping[str, Any], dataset: tuple) -> str | None:
+def not_its_record(run: Run, machine: Mapping[str, Any]) -> str | None:
     """Return why a stored record does not count as one of `run`, or None if it does.
 
-    `machine` is the record's machine metadata, `dataset` the arguments of `data.hashes`: the
-    name and folder of the run's dataset.
+    `machine` is the record's machine metadata. Builds of one version, such as torch 2.14.1 and
+    2.14.1+cpu, count as the same.
     """
-    if machine["sweep_key"] != run.key:
-        return "the code of the notebook or of mnist_nb has changed"
-    for name in NUMERICAL:
-        if (then := machine["versions"].get(name)) != (here := importlib.metadata.version(name)):
-            return f"it was made with {name} {then}, not {here}"
-    here = data.hashes(*dataset) if isinstance(dataset[0], str) else {}
-    return "the data have changed" if here and machine["data_sha256"] != here else None
+    try:
+        if machine["sweep_key"] != run.key:
+            return "the code of the notebook or of mnist_nb has changed"
+        for name in NUMERICAL:
+            if (then := machine["versions"][name].split("+")[0]) != (here := _version(name)):
+                return f"it was made with {name} {then}, not {here}"
+        then, here = machine["data_sha256"], data.hashes(*run.dataset)
+        return "the data have changed" if then and here and then != here else None
+    except (KeyError, TypeError, AttributeError):
+        return "it is not a record of a sweep"
 
 
-def _package_sha256() -> str:
+@cache
+def _version(name: str) -> str:
+    return importlib.metadata.version(name).split("+")[0]
+
+
+def package_sha256() -> str:
     """Return one SHA-256 hash of all modules that notebooks import."""
     whole = hashlib.sha256()
-    for path in sorted(Path(mnist_nb.__file__).parent.glob("*.py")):
+    for path in sorted(Path(mnist_nb.__file__).parent.glob("[!.]*.py")):
         whole.update(f"{path.name}\n".encode() + path.read_bytes())
     return whole.hexdigest()
 

@@ -70,17 +70,15 @@ def notebooks_in(paths: list[Path]) -> Iterator[Path]:
 
 def latest(records: list[dict]) -> tuple[list[dict], int]:
     """Return `records` without those that a sweep has replaced, and the number left out."""
-    of_runs: dict[Any, dict] = {}
+    of_runs: dict[Any, dict[int, dict]] = {}
     for record in records:
-        path = Path(record["file"])
-        made_again = "sweep_key" in record["machine"]
-        stem = re.sub(r"-\d+$", "", path.stem)
-        one = (path.parent, stem) if made_again else path
-        number = int(path.stem[len(stem) + 1 :] or 1)
-        if one not in of_runs or number > of_runs[one][0]:
-            of_runs[one] = number, record
-    found = [record for _, record in of_runs.values()]
-    return found, len(records) - len(found)
+        path = Path(record["file"]).absolute()
+        stem = record["machine"].get("sweep_notebook", "")
+        versions = re.fullmatch(rf"{re.escape(stem)}(?:-(\d+))?", path.stem) if stem else None
+        one = (path.parent, stem) if versions else path
+        of_runs.setdefault(one, {})[int(versions[1] or 1) if versions else 1] = record
+    found = [numbered[max(numbered)] for numbered in of_runs.values()]
+    return found, sum(map(len, of_runs.values())) - len(found)
 
 
 def table(records: list[dict]):
@@ -143,5 +141,5 @@ def _flatten(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{above}{name}.")
-        elif name not in ("wall_time_s", "sweep_key"):
+        elif name not in ("wall_time_s", "sweep_key", "sweep_notebook"):
             yield f"{above}{name}", value

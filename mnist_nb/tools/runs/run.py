@@ -182,9 +182,7 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
         "cpu_count": os.cpu_count(),
         "num_threads": parameters.get("num_threads"),
         "git_commit": _git_commit(),
-        "data_sha256": data.hashes(parameters["dataset"], parameters.get("data_dir"))
-        if "dataset" in parameters
-        else {},
+        "data_sha256": data.hashes(parameters.get("dataset"), parameters.get("data_dir")),
         "wall_time_s": round(wall_time, 3),
         **more,
     }

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from mnist_nb.files import cut
 from mnist_nb.tools.endings import ignore_stop_signals
-from mnist_nb.tools.runs.cluster import check_workers, cluster
+from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
 from mnist_nb.tools.runs.declared import declared_parameters, word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs
 from mnist_nb.tools.runs.plans import SweepError, count, each_row
@@ -65,15 +65,17 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
     elif why := write_error(folder, 0):
         raise SweepError(f"{why}; choose another folder with -o")
     stem = cut(path.stem, 200)
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    places = {}
-    for run in with_progress_bar(runs, len(runs), "looked up"):
-        values = defaults | run.values
-        dataset = values.get("dataset"), values.get("data_dir")
-        places[run.name] = place_of(folder, run, stem, dataset)
-    left = [run for run in runs if places[run.name].seconds is None]
+    return _looked_up(Sweep(notebook, stem, folder, runs, {}, [], None))
+
+
+def _looked_up(sweep: Sweep) -> Sweep:
+    """Return `sweep` with what its folder holds now."""
+    runs = with_progress_bar(sweep.runs, len(sweep.runs), "looked up")
+    places = {run.name: place_of(sweep.folder, run, sweep.stem) for run in runs}
+    left = [run for run in sweep.runs if places[run.name].seconds is None]
     known = [place.seconds for place in places.values() if place.seconds]
-    return Sweep(notebook, stem, folder, runs, places, left, estimate(left, known, defaults))
+    defaults = {n: d.default for n, d in (declared_parameters(sweep.notebook) or {}).items()}
+    return sweep._replace(places=places, left=left, seconds=estimate(left, known, defaults))
 
 
 def carry_out(
@@ -103,6 +105,9 @@ def carry_out(
                 raise SweepError(said) from error
             except OSError as error:
                 raise output_folder_error(sweep.folder, error) from error
+        sweep = _looked_up(sweep)  # another sweep may have ended here since
+        if not sweep.left:
+            return
         temp = None
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
@@ -132,7 +137,7 @@ def _outcomes(
     check_workers_left = _worker_check(client, progress)
     try:
         while True:
-            with _scheduler_lives(client, progress):
+            with scheduler_lives(client, progress):
                 threads = sum(client.nthreads().values())
                 # only a few per worker, as each sends a copy of the notebook to the scheduler
                 free = max(0, max(100, 4 * threads) - len(futures))
@@ -187,24 +192,6 @@ def _outcome(future) -> Outcome:
         raise
     except Exception as error:  # from Dask, or no space for temporary files
         return Outcome("failed", 0, reason(error))
-
-
-@contextlib.contextmanager
-def _scheduler_lives(client, progress: Progress) -> Iterator[None]:
-    """Turn errors of the `with` block into a SweepError if the scheduler is gone."""
-    from distributed.client import FutureCancelledError, FuturesCancelledError
-
-    try:
-        yield
-        lost = None
-    except (FutureCancelledError, FuturesCancelledError) as error:  # we cancel only at the end
-        lost = error
-    except Exception as error:  # Dask raises many kinds
-        lost = error
-        if client.status == "running" and not isinstance(error, OSError):  # a lost connection
-            raise
-    if lost or client.status != "running":
-        raise SweepError(f"Dask's scheduler is gone; {progress.so_far()}") from lost
 
 
 def _worker_check(client, progress: Progress) -> Callable[[int], None]:

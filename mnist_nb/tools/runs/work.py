@@ -19,7 +19,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
-from mnist_nb.tools.runs.identity import Run, not_its_record
+from mnist_nb.tools.runs.identity import Run, not_its_record, package_sha256
 from mnist_nb.tools.runs.run import RunError, execute, note_machine
 
 
@@ -43,21 +43,24 @@ class Place(NamedTuple):
     older: str = ""  # why an older record of the run does not count
 
 
-def place_of(folder: str, run: Run, stem: str, dataset: tuple = (None,)) -> Place:
-    """Return where `run` is stored in `folder`, or a new path if it is not there yet."""
-    older = ""
+def place_of(folder: str, run: Run, stem: str) -> Place:
+    """Return where `run` is stored in `folder`, or a new path: only the latest record counts.
+
+    Raises:
+        RunError: the address cannot be read.
+    """
+    latest, machine = None, {}
     for number in itertools.count(1):
         name = f"{stem}-{number}.ipynb" if number > 1 else f"{stem}.ipynb"
         path = "/".join([folder.rstrip("/"), run.name, name])
-        machine = _machine_metadata(path)
-        if machine is None and (is_address(path) or not os.path.lexists(path)):
-            return Place(path, None, older)
-        try:
-            older = not_its_record(run, machine, dataset)
-        except (KeyError, TypeError, AttributeError):
-            older = "it is not a record of a sweep"
-        if not older:
-            return Place(path, machine["wall_time_s"])
+        found = _machine_metadata(path)
+        if found is not None:
+            latest, machine = path, found
+            continue
+        older = not_its_record(run, machine) if latest else ""
+        if latest and not older:
+            return Place(latest, machine.get("wall_time_s", 0))
+        return Place(path, None, older)
 
 
 def is_address(place: str) -> bool:
@@ -67,25 +70,29 @@ def is_address(place: str) -> bool:
 
 def seconds_taken(place: str, key: str) -> float | None:
     """Return the seconds of the run stored at `place`; None if it is not the run with `key`."""
-    try:
-        machine = _machine_metadata(place)
-        return machine["wall_time_s"] if machine["sweep_key"] == key else None
-    except (KeyError, TypeError):
-        return None
+    machine = _machine_metadata(place) or {}
+    return machine.get("wall_time_s") if machine.get("sweep_key") == key else None
 
 
 def _machine_metadata(place: str) -> dict | None:
-    """Return the machine metadata of the notebook at `place`, or None."""
+    """Return the machine metadata at `place`: None if nothing is there, {} if it has none."""
     try:
         if is_address(place):
             from papermill.iorw import papermill_io
 
             text = papermill_io.read(place)
         else:
-            text = Path(place).read_text(encoding="utf-8")
-        return json.loads(text)["metadata"]["mnist_nb"]
-    except Exception:  # missing, incomplete or foreign; each store has its own errors
+            text = Path(place).read_bytes()
+    except Exception as error:  # each store has its own errors
+        if not is_address(place):
+            return {} if os.path.lexists(place) else None
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise RunError(f"{place} cannot be read ({reason(error)}); try again") from error
         return None
+    try:
+        return dict(json.loads(text)["metadata"]["mnist_nb"])
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def do_run(
@@ -101,6 +108,8 @@ def do_run(
         return Outcome("finished", seconds)  # by a worker that was lost before it could report
     if not is_address(place) and (why := write_error(os.path.dirname(place), len(text), mark)):
         return Outcome("failed", 0, why)
+    if _has_changed(run):
+        return Outcome("failed", 0, f"mnist_nb on {platform.node()} is not that of the sweep")
     failed = place.removesuffix(".ipynb") + ".failed.ipynb"
     started = time.monotonic()
     with tempfile.TemporaryDirectory(
@@ -122,8 +131,11 @@ def do_run(
             why = why or f"the notebook so far is kept as {failed}"
             return Outcome("failed", seconds, f"{error}; {why}")
         seconds = time.monotonic() - started
+        if _has_changed(run):
+            why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
+            return Outcome("not stored", seconds, f"mnist_nb has changed during the run; {why}")
         try:
-            note_machine(unfinished, seconds, sweep_key=run.key)
+            note_machine(unfinished, seconds, sweep_key=run.key, sweep_notebook=stem)
         except Exception as error:  # without its metadata, a sweep would repeat the run
             why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
             return Outcome("not stored", seconds, f"cannot add metadata ({reason(error)}); {why}")
@@ -133,6 +145,11 @@ def do_run(
         with contextlib.suppress(OSError):
             Path(failed).unlink(missing_ok=True)
     return Outcome("finished", seconds)
+
+
+def _has_changed(run: Run) -> bool:
+    """Return whether mnist_nb here differs from the one that the sweep was planned with."""
+    return run.package is not None and run.package != package_sha256()
 
 
 def write_error(folder: str, size: int, mark: str = "") -> str:
