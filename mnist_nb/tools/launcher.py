@@ -214,7 +214,7 @@ def end() -> None:
         # left to send, the thread would never end.
         if isinstance(thread, ControlThread):
             thread.stop()
-            thread.join()
+            thread.join(1)
     atexit._run_exitfuncs()  # IPython's clears the notebook's variables
     for thing in gc.get_objects():
         if issubclass(type(thing), io.IOBase.__base__):
