@@ -89,7 +89,8 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
 def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
     """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now.
 
-    {} if `dataset` or `data_dir` are another notebook's and mean something else there.
+    Return {} if `dataset` is not in DATASETS or `data_dir` is not a path or None: a notebook from
+    elsewhere may give these names a different meaning.
     """
     if dataset not in DATASETS or not isinstance(data_dir, str | os.PathLike | None):
         return {}

@@ -1,8 +1,8 @@
-"""Define errors that the user can fix: one sentence each, without a traceback in notebooks."""
+"""Define errors that the user can fix; notebooks show their message without a traceback."""
 
 
 class Problem(Exception):
-    """An error whose message says what is wrong, what was given and what to do."""
+    """An error whose message tells the user what is wrong and, where possible, what to do."""
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython shows in place of a traceback."""

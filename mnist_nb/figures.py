@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-# Okabe and Ito's palette, without its yellow
+# Okabe and Ito's palette, without its black and yellow
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # fmt: skip
 GREY = "#595959"
@@ -69,7 +69,7 @@ def images(
     rows: Sequence[str] = (),
     limit: float | None = None,
 ) -> Figure:
-    """Draw `pictures`, n x 28 x 28, in a grid, with `titles` above and labels beside the `rows`.
+    """Draw `pictures`, n x 28 x 28, in a grid, with `titles` above them and `rows` as row labels.
 
     Draw 0 in white and 1 in black; with a `limit`, -limit in blue, 0 in white, limit in red.
     """

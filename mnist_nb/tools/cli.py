@@ -23,7 +23,7 @@ MAX_NAMED = 20  # failed runs that a message lists by name
 
 
 class _Commands(click.Group):
-    """A group of commands that reports a `Problem` in one line, without a traceback."""
+    """A group of commands that reports a `Problem` by its message, without a traceback."""
 
     def invoke(self, ctx: click.Context):
         try:
@@ -165,7 +165,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
               help="Group by this parameter: number of runs, mean and standard deviation.  "
               "[repeatable]")  # fmt: skip
 @click.option("--json", "form", flag_value="json", help="All records (with --by, groups) as JSON.")
-@click.option("--csv", "form", flag_value="csv", help="One row per run, as CSV.")
+@click.option("--csv", "form", flag_value="csv", help="One row per run or, with --by, per group.")
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Show the records of runs, from executed notebooks or folders of them."""
@@ -212,7 +212,7 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 def compare(a: Path, b: Path) -> None:
-    """Show how the runs in notebooks A and B differ: parameters, environment, first epoch."""
+    """Show how the runs in A and B differ: parameters, environment, first epoch that differs."""
     from mnist_nb.tools.runs.results import differences, read_record
 
     try:

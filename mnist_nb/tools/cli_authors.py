@@ -97,7 +97,7 @@ def site(output: Path) -> None:
 @click.option("-o", "--output", type=PATH, default=Path("build/slides"), show_default=True,
               help="Folder for the slides.")  # fmt: skip
 def slides(notebooks: tuple[Path, ...], output: Path) -> None:
-    """Write notebooks (default: all) as slides, one file each; press S for the notes."""
+    """Write notebooks (default: all chapters) as slides, one file each; press S for the notes."""
     from mnist_nb.tools.site.slides import build_slides
 
     for path in build_slides(output, list(notebooks)):

@@ -1,6 +1,6 @@
 """Create a virtual environment and install the versions pinned in environment.yml into it.
 
-`make setup` runs this file before any package is installed, so it uses the standard library only.
+`make setup` runs this file before any package is installed, so it needs the standard library only.
 """
 # ruff: noqa: UP036
 
@@ -229,12 +229,12 @@ def choose(choice: str, index: str, settings: dict[str, str]) -> tuple[str, str]
         return choice, f"TORCH={choice} was given"
     other = "TORCH=cpu installs the build without NVIDIA's libraries"
     if sign := nvidia_sign():
-        return "cuda", f"there is an NVIDIA card ({sign}); {other}"
+        return "cuda", f"there is an NVIDIA card or driver ({sign}); {other}"
     if sources := sorted(_SOURCES & settings.keys()):
         named = ", ".join(sources)
         return "cuda", f"pip's settings name a source of packages ({named}); {other}"
     if reason := cpu_index_error(index):
-        return "cuda", f"{index}, which has the small CPU build, {reason}; this one takes 5.5 GB"
+        return "cuda", f"{index}, the index of small CPU builds, {reason}; this one takes 5.5 GB"
     return "cpu", "there is no NVIDIA card; TORCH=cuda installs the build for one"
 
 
@@ -289,7 +289,10 @@ def _remove_unfinished() -> None:
 
 
 def _install_torch(choice: str, index: str) -> None:
-    """Install torch's CPU build if chosen, or replace it by the CUDA build, which is pinned."""
+    """Install torch's CPU build if chosen; else replace an installed CPU build by the CUDA one.
+
+    If neither applies, do nothing: torch is then installed with all the other pins.
+    """
     here = build_here()
     if here and (choice in ("", here) or not has_two_builds()):
         return
@@ -390,7 +393,7 @@ def fill(choice: str, index: str) -> None:
     elif (new := made != specification() or folder != str(PROJECT)) or other_build:
         _install_all(choice, index, project=new)
         _write(stamp, f"{PROJECT}\n{specification()}")
-    # the Makefile reinstalls nbgrader and others in build/ when this file changes
+    # the Makefile reinstalls nbgrader and others in build/ when build/environment.txt changes
     with contextlib.suppress(OSError):  # in a read-only project, nothing is installed there
         made_with = f"{sys.prefix}\n{sys.version}\n{specification()}"
         _write(PROJECT / "build" / "environment.txt", made_with)

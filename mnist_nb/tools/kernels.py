@@ -104,7 +104,7 @@ class Provisioner(LocalProvisioner):
 
 
 class Client(AsyncKernelClient):
-    """Wait for the idle message, where Jupyter's client waits until none has come for 0.2 s."""
+    """Wait for the idle message; Jupyter's client waits until no message has come for 0.2 s."""
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Return when the kernel has answered and all its messages until then are read.

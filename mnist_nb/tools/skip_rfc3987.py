@@ -2,7 +2,7 @@
 
 nbformat imports jsonschema, which uses that grammar to check internationalised web addresses.
 The notebook schema has none. Each subpackage that imports nbformat imports this module first, and
-pytest loads it as a plugin. (PYTEST_DONT_REWRITE)
+pytest loads it as a plugin. The next word tells pytest not to rewrite it: PYTEST_DONT_REWRITE.
 """
 
 import sys

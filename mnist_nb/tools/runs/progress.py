@@ -51,7 +51,7 @@ class Progress:
         )
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Finish the bar; its last state stays on the terminal."""
         self.bar.close()
 
 

@@ -1,6 +1,7 @@
 """Execute one run of a sweep on a worker, and store its notebook.
 
-Dask calls `do_run` on its workers; the other functions find and check stored notebooks.
+Dask calls `do_run` on its workers; the other functions find stored notebooks, test folders and
+describe errors.
 """
 
 import asyncio
@@ -127,7 +128,8 @@ def do_run(
             seconds = time.monotonic() - started
             if "failed: KeyboardInterrupt" in str(error) or asked_to_stop.is_set():
                 return Outcome("interrupted", seconds, str(error))
-            why = _store_or_keep(unfinished, failed) if unfinished.is_file() else ""
+            kept = unfinished.is_file()
+            why = _store_or_keep(unfinished, failed) if kept else "no output was written yet"
             why = why or f"the notebook so far is kept as {failed}"
             return Outcome("failed", seconds, f"{error}; {why}")
         seconds = time.monotonic() - started
@@ -153,7 +155,10 @@ def _has_changed(run: Run) -> bool:
 
 
 def write_error(folder: str, size: int, mark: str = "") -> str:
-    """Try to write `size` bytes into `folder`; return why that fails, or ""."""
+    """Try to write `size` bytes into `folder`; return why that fails, or "".
+
+    At an address, write a small file instead, `.sweep.json`, which stays there.
+    """
     try:
         if is_address(folder):
             from papermill.iorw import papermill_io

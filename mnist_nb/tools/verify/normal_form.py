@@ -119,8 +119,8 @@ def _broken_rules_of_tolerances(stated: dict, tags: set[str]) -> list[str]:
             found.append(f"has the tolerance {key} without the tag nbval-approx that applies it")
         elif value > DEFAULTS[key] and len(str(stated.get("reason", ""))) < 20:
             found.append(
-                f"has the tolerance {key} = {value} without a reason; say in the metadata what "
-                'differs between machines: {"nbval": {…, "reason": "…"}}'
+                f"has the tolerance {key} = {value} without a reason of at least 20 characters; "
+                'say in the metadata what differs between machines: {"nbval": {…, "reason": "…"}}'
             )
     return found
 

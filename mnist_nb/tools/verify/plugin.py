@@ -226,7 +226,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Distribute whole files to the workers, even if single tests were asked for."""
+    """Distribute whole files to the workers, except with `--dist each` or `--dist loadscope`."""
     if config.getoption("dist") in ("each", "loadscope"):
         return None  # they keep the cells of a notebook together
     from xdist.scheduler import LoadFileScheduling
