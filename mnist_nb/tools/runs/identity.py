@@ -52,9 +52,9 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
             values = read(row)
         except ParameterError as error:
             raise ParameterError(f"{error} (nothing was run)") from error
-        whole = json.dumps(defaults | values, sort_keys=True, default=repr)
+        whole = defaults | values
         hashed = begun.copy()
-        hashed.update(f"{json.dumps(whole)}]".encode())
+        hashed.update(f"{json.dumps(json.dumps(whole, sort_keys=True, default=repr))}]".encode())
         key = hashed.hexdigest()
         if key in seen:
             said = name_of(values) or "the run with all defaults"
@@ -64,7 +64,7 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
         if name.casefold() in names:  # such as 1 and '1', or a and A
             name = f"{name}-{key[:8]}"
         names.add(name.casefold())
-        dataset = tuple((defaults | values).get(name) for name in ("dataset", "data_dir"))
+        dataset = whole.get("dataset"), whole.get("data_dir")
         runs.append(Run(name, values, key, package, dataset))
     return runs
 

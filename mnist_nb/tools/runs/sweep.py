@@ -65,17 +65,18 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
     elif why := write_error(folder, 0):
         raise SweepError(f"{why}; choose another folder with -o")
     stem = cut(path.stem, 200)
-    return _looked_up(Sweep(notebook, stem, folder, runs, {}, [], None))
+    sweep = _look_up(Sweep(notebook, stem, folder, runs, {}, runs, None))
+    known = [place.seconds for place in sweep.places.values() if place.seconds]
+    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
+    return sweep._replace(seconds=estimate(sweep.left, known, defaults))
 
 
-def _looked_up(sweep: Sweep) -> Sweep:
-    """Return `sweep` with what its folder holds now."""
-    runs = with_progress_bar(sweep.runs, len(sweep.runs), "looked up")
+def _look_up(sweep: Sweep) -> Sweep:
+    """Return `sweep` with the places of the runs that are left, of which some may be done now."""
+    runs = with_progress_bar(sweep.left, len(sweep.left), "looked up")
     places = {run.name: place_of(sweep.folder, run, sweep.stem) for run in runs}
-    left = [run for run in sweep.runs if places[run.name].seconds is None]
-    known = [place.seconds for place in places.values() if place.seconds]
-    defaults = {n: d.default for n, d in (declared_parameters(sweep.notebook) or {}).items()}
-    return sweep._replace(places=places, left=left, seconds=estimate(left, known, defaults))
+    left = [run for run in sweep.left if places[run.name].seconds is None]
+    return sweep._replace(places=sweep.places | places, left=left)
 
 
 def carry_out(
@@ -105,7 +106,7 @@ def carry_out(
                 raise SweepError(said) from error
             except OSError as error:
                 raise output_folder_error(sweep.folder, error) from error
-        sweep = _looked_up(sweep)  # another sweep may have ended here since
+        sweep = _look_up(sweep)  # another sweep may have ended here since
         if not sweep.left:
             return
         temp = None
