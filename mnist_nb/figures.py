@@ -90,6 +90,23 @@ def images(
     return figure
 
 
+def answer(picture: Tensor, probabilities: Tensor, names: Sequence[str] = ()) -> Figure:
+    """Draw `picture`, h x w from 0 to 1, beside bars of the k `probabilities` of its classes.
+
+    The classes are called `names`, or 0 to k - 1.
+    """
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 2])
+    left.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
+    left.set_axis_off()
+    places = range(len(probabilities))
+    right.bar(places, probabilities, color=BLUE)
+    right.set_xticks(places, names or places)
+    right.set(ylim=(0, 1), ylabel="probability")
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def curves(lines: dict[str, tuple], **labels) -> Figure:
     """Plot up to four lines: label -> (x, y), n numbers each; `labels` go to the axes.
 

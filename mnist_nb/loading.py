@@ -4,7 +4,7 @@ Mirrors what `ToTensor()` and the DataLoader do in the source's cell In [18].
 """
 
 from torch import Tensor, as_tensor
-from torch.utils.data import DataLoader, random_split
+from torch.utils.data import DataLoader, Subset, random_split
 from torchvision import datasets
 
 from mnist_nb.data import fetch
@@ -40,6 +40,23 @@ class Preloaded:
 def whole_batch(batch):
     """Return `batch` unchanged: a `collate_fn` for a dataset that returns whole batches."""
     return batch
+
+
+def preloaded(*loaders: DataLoader) -> list[DataLoader]:
+    """Return loaders that give the same batches as `loaders`, from images decoded once.
+
+    Each of `loaders` reads a part that `random_split` made, in batches. Their order is drawn
+    where the old loader would draw it.
+    """
+    decoded = Preloaded(loaders[0].dataset.dataset)
+    return [
+        DataLoader(
+            Subset(decoded, loader.dataset.indices),
+            batch_sampler=loader.batch_sampler,
+            collate_fn=whole_batch,
+        )
+        for loader in loaders
+    ]
 
 
 def load(train: bool = True, dataset: str = "MNIST", data_dir: str | None = None) -> Preloaded:

@@ -8,7 +8,7 @@ from test_numbers import history
 
 from mnist_nb.errors import DataError
 from mnist_nb.evaluation import calibration, confusion_matrix, predict, wilson_interval
-from mnist_nb.loading import Preloaded, load, split_loaders
+from mnist_nb.loading import Preloaded, load, preloaded, split_loaders
 from mnist_nb.model import build_model
 from mnist_nb.training import train, validate
 
@@ -52,6 +52,26 @@ def test_preloaded_images_are_those_of_totensor(data_root):
     x, y = quick.__getitems__(list(range(500)))
     assert torch.equal(x, torch.stack([literal[i][0] for i in range(500)]))
     assert y.tolist() == [literal[i][1] for i in range(500)]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_preloaded_loaders_give_the_batches_of_the_sources_and_draw_the_same_numbers(
+    data_root, shuffle
+):
+    from torch.utils.data import DataLoader, random_split
+    from torchvision import datasets, transforms
+
+    digits = datasets.MNIST(data_root, train=False, transform=transforms.ToTensor())
+    parts = random_split(digits, [300, 100, 9_600])
+    loaders = [DataLoader(parts[0], 32, shuffle), DataLoader(parts[1], 32)]
+    torch.manual_seed(5)
+    expected = [batch for _ in range(2) for loader in loaders for batch in loader]
+    drawn = torch.get_rng_state()
+    torch.manual_seed(5)
+    found = [batch for _ in range(2) for loader in preloaded(*loaders) for batch in loader]
+    assert torch.equal(torch.get_rng_state(), drawn) and len(found) == 2 * (10 + 4)
+    for (x, y), (pictures, labels) in zip(expected, found, strict=True):
+        assert torch.equal(x, pictures) and torch.equal(y, labels)
 
 
 def test_predictions_are_made_without_dropout():

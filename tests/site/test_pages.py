@@ -209,6 +209,18 @@ def test_a_question_starts_a_slide_once_one_has_been_answered(tmp_path):
     assert "What is it again?" in second and "two" in second and "Sums" in second
 
 
+def test_code_that_draws_is_folded_on_pages_and_slides_and_its_output_is_not(tmp_path):
+    output = new_output("stream", text="drawn\n")
+    cell = new_code_cell("\n".join(["draw()"] * 40), outputs=[output])
+    cell.metadata["tags"] = ["hide-input"]
+    (slide,) = deck_of(tmp_path, new_markdown_cell("# Curves"), cell)
+    page, _ = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
+    for shown in (slide, soup_of(page)):
+        folded = shown.details.extract().get_text()
+        assert folded.count("draw()") == 40 and "draw()" not in shown.get_text()
+        assert "drawn" in shown.get_text()
+
+
 def test_a_long_output_says_on_the_slide_how_much_is_left_out(tmp_path):
     rows = TABLE.replace("</table>", "<tr><td>x</td><td>y</td></tr>" * 60 + "</table>")
     table = new_output("display_data", {"text/html": rows})

@@ -12,7 +12,7 @@ from conftest import NOTEBOOKS, WALKTHROUGH, settings_for
 
 from mnist_nb.errors import Problem
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.verify.normal_form import broken_rules, code_lengths
+from mnist_nb.tools.verify.normal_form import broken_rules, code_lengths, normalise
 from mnist_nb.tools.verify.prose import unexplained_numbers
 from mnist_nb.tools.verify.refresh import refresh
 
@@ -256,6 +256,14 @@ def test_refresh_is_byte_stable_and_replaces_only_on_success(tmp_path):
         with pytest.raises(Problem):
             refresh(path)
         assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_jupyterlab_folds_the_code_that_the_author_tagged_and_no_other():
+    cells = [nbformat.v4.new_code_cell("1") for _ in range(2)]
+    cells[0].metadata["tags"] = ["hide-input"]
+    cells[1].metadata["jupyter"] = {"source_hidden": True}  # folded by hand, by whoever saved it
+    folded, open_ = normalise(nbformat.v4.new_notebook(cells=cells)).cells
+    assert folded.metadata["jupyter"]["source_hidden"] and "jupyter" not in open_.metadata
 
 
 @pytest.mark.parametrize("content", ['{"cells": [', "{}", None], ids=["cut off", "empty", "none"])

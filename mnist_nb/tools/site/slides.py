@@ -19,6 +19,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from mnist_nb.tools.project import NOTEBOOKS
 from mnist_nb.tools.site.html import export, read_page, write_files
 from mnist_nb.tools.site.reveal import reveal_sources
+from mnist_nb.tools.verify.normal_form import HIDE
 
 # Heights in pixels at 1280 x 720 with slides.css. An estimate is enough, as slides.js shrinks
 # slides that are still too tall.
@@ -169,11 +170,13 @@ def _sentences(block: str) -> list[str]:
 
 def _code(cell: NotebookNode, starts: str) -> Iterator[Piece]:
     """Split a code cell into pieces that fit on a slide: groups of lines, then each output."""
+    folded = HIDE in cell.metadata.get("tags", [])
     lines = cell.source.splitlines()
-    for chunk in _chunks(lines, _CODE_LINE):
+    for chunk in [lines] if folded else _chunks(lines, _CODE_LINE):
         part = copy.deepcopy(cell)
         part.source, part.outputs = "\n".join(chunk), []
-        yield Piece(part, len(chunk) * _CODE_LINE + _GAP, starts=starts)
+        height = _TEXT_LINE if folded else len(chunk) * _CODE_LINE + _GAP
+        yield Piece(part, height, starts=starts)
         starts = ""
     for output in cell.outputs:
         for shown, height in _outputs(output):

@@ -18,7 +18,8 @@ METADATA = {
 _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
 # a widget needs a running kernel, so only its text is stored
 WIDGET = "application/vnd.jupyter.widget-view+json"
-_TAGS = {"parameters", "nbval-approx"}  # the tags that a cell may have
+HIDE = "hide-input"  # folds a cell's code in JupyterLab, pages and slides
+_TAGS = {"parameters", "nbval-approx", HIDE}  # the tags that a cell may have
 # The largest tolerances that "nbval" in a cell's metadata may state, and the defaults. Units: that
 # of the output (atol), fraction of the number (rtol), last printed place (ulp), levels of 255
 # (picture). Each committed picture is at least 25 levels away from a blank or mirrored one.
@@ -40,6 +41,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.metadata.pop(key, None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
+        if HIDE in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True}  # what JupyterLab looks at
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
     return notebook
