@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 # Okabe and Ito's palette, without its black and yellow
@@ -45,8 +45,11 @@ def axes(width: float = 7, height: float = 4, **labels: str) -> tuple[Figure, ob
 
 
 def losses(history: list[dict], published: dict[str, list[float]] | None = None) -> Figure:
-    """Plot training and validation loss per epoch, with `published` losses as dotted lines."""
-    figure, ax = axes(xlabel="epoch", ylabel="cross-entropy loss (nats)")
+    """Plot training and validation loss per epoch, with `published` losses as dashed lines.
+
+    The axis of the losses is logarithmic. A dotted line marks ln 10, the loss of guessing.
+    """
+    figure, ax = axes(xlabel="epoch", ylabel="cross-entropy loss (nats)", yscale="log")
     epochs = [row["epoch"] for row in history]
     kinds = ("train_loss", "training", BLUE, "o"), ("val_loss", "validation", RED, "s")
     for key, label, colour, marker in kinds:
@@ -54,12 +57,20 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
         ax.plot(epochs, [row[key] for row in history], label=label, **look)
         if published:
             past = published[key]
-            ax.plot(range(1, len(past) + 1), past, linestyle=":", markerfacecolor="white",
+            ax.plot(range(1, len(past) + 1), past, linestyle="--", markerfacecolor="white",
                     label=f"{label}, as published", **look)  # fmt: skip
+    ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
+    plain_ticks(ax.yaxis)
+    ax.legend(frameon=False, ncols=2)
     return figure
+
+
+def plain_ticks(axis) -> None:
+    """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def images(

@@ -124,8 +124,9 @@ def test_the_table_has_each_parameter_with_its_default_its_comment_and_what_it_t
     rows = [[part.strip() for part in row.split("|")[1:-1]]
             for row in front.parameter_table(notebook).splitlines()[2:]]  # fmt: skip
     declared = declared_parameters(notebook)
+    lines = [line for line in cell.source.splitlines() if not line.startswith("#")]
     assert [row[0] for row in rows] == [f"`{name}`" for name in declared]
-    for (name, d), line, row in zip(declared.items(), cell.source.splitlines(), rows, strict=True):
+    for (name, d), line, row in zip(declared.items(), lines, rows, strict=True):
         assert row[1:] == [f"`{d.default!r}`", line.split("  # ")[1], RULES[name].words]
 
 
@@ -168,7 +169,7 @@ def test_make_docs_mends_a_table_and_a_picture_that_are_off_and_then_changes_not
 
 def test_the_picture_shows_the_stored_figures_and_its_alt_text_has_the_stored_losses():
     with Image.open(PROJECT / front.PICTURE) as committed:
-        drawn = front.overview(PROJECT / "notebooks")
+        drawn = front.overview(nbformat.read(WALKTHROUGH, as_version=4))
         assert committed.size == drawn.size, "make docs renews it"
         assert committed.tobytes() == drawn.tobytes(), "make docs renews it"
     alt = re.search(rf"!\[([^\]]+)\]\({front.PICTURE}\)", TEXT["README.md"])[1].replace("\n", " ")

@@ -142,8 +142,8 @@ def untagged(notebook):
 
 
 def constant_that_is_gone(notebook):
-    cell = next(c for c in notebook.cells if "70,000" in c.source)
-    cell.source = cell.source.replace("70,000", "many")
+    cell = next(c for c in notebook.cells if "60,000" in c.source)
+    cell.source = cell.source.replace("60,000", "many")
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,7 @@ from mnist_nb.tools.verify.pictures import pictures
 PAGE = "docs/running.md"  # has the table of parameters
 PICTURE = "docs/overview.png"
 _START, _END = "<!-- parameters: `make docs` writes this table -->\n", "<!-- end of parameters -->"
-_DRAWN = {
-    "04_data": "looks-figure",
-    "00_walkthrough": "figure",
-}  # notebook -> id of the cell with the picture
+_DRAWN = ("digits", "figure")  # ids of the cells of the walkthrough with the pictures
 
 
 def parameter_table(notebook) -> str:
@@ -81,27 +78,28 @@ def with_table(text: str, table: str) -> str:
     return "".join([*parts[:2], table, *parts[3:]])
 
 
-def overview(notebooks: Path) -> Image.Image:
-    """Return the stored figures of chapter 04 (digits) and the walkthrough (losses) in one image.
+def overview(walkthrough) -> Image.Image:
+    """Return two stored figures of the `walkthrough` in one image: digits, and losses below.
 
     Raises:
         PublishError: one of the two cells is missing, or does not have exactly one picture.
     """
-    found = [_picture(notebooks / f"{stem}.ipynb", cell) for stem, cell in _DRAWN.items()]
-    height = max(picture.height for picture in found)
-    whole = Image.new("RGB", (sum(picture.width for picture in found), height), "white")
-    left = 0
+    found = [_picture(walkthrough, cell) for cell in _DRAWN]
+    width = max(picture.width for picture in found)
+    whole = Image.new("RGB", (width, sum(picture.height for picture in found)), "white")
+    top = 0
     for picture in found:
-        whole.paste(picture.convert("RGB"), (left, (height - picture.height) // 2))
-        left += picture.width
+        whole.paste(picture.convert("RGB"), ((width - picture.width) // 2, top))
+        top += picture.height
     return whole
 
 
-def _picture(path: Path, cell_id: str) -> Image.Image:
-    cells = nbformat.read(path, as_version=4).cells
-    found = pictures([o for c in cells if c.id == cell_id for o in c.get("outputs", [])])
+def _picture(notebook, cell_id: str) -> Image.Image:
+    found = pictures([o for c in notebook.cells if c.id == cell_id for o in c.get("outputs", [])])
     if len(found) != 1:
-        raise PublishError(f"{path.name} has no cell {cell_id!r} with one picture; correct _DRAWN")
+        raise PublishError(
+            f"the walkthrough has no cell {cell_id!r} with one picture; correct _DRAWN"
+        )
     return found[0]
 
 
@@ -120,7 +118,7 @@ def write_docs(project: Path) -> list[str]:
     if new != text:
         write_whole(project / PAGE, new.encode())
         changed.append(PAGE)
-    picture, path = overview(project / "notebooks"), project / PICTURE
+    picture, path = overview(walkthrough), project / PICTURE
     if not path.is_file() or Image.open(path).tobytes() != picture.tobytes():
         packed = io.BytesIO()
         picture.save(packed, "PNG", optimize=True)
