@@ -113,7 +113,7 @@ def answer(picture: Tensor, probabilities: Tensor, names: Sequence[str] = ()) ->
     places = range(len(probabilities))
     right.bar(places, probabilities, color=BLUE)
     right.set_xticks(places, names or places)
-    right.set(ylim=(0, 1), ylabel="probability")
+    right.set(ylim=(0, 1), xlabel="answer", ylabel="probability")
     right.spines[["top", "right"]].set_visible(False)
     return figure
 

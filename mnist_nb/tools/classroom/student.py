@@ -18,7 +18,7 @@ from mnist_nb.tools.verify.normal_form import serialised
 STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
 # files for the zip, copied unchanged; README.md comes from _README
 _ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "jupyter/**/*",
-          "notebooks/*.ipynb", "studies/*.csv", "studies/experiments/*.yaml",
+          "notebooks/*.ipynb", "notebooks/*.md", "studies/*.csv", "studies/experiments/*.yaml",
           "mnist_nb/**/*")  # fmt: skip
 _README = "docs/learners.md"
 _FOLDER = "mnist-nb"

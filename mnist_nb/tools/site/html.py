@@ -144,14 +144,14 @@ def _mathml(tex: str, display: str) -> str:
 
 
 def _fix_link(link, here: str, published: set[str]) -> None:
-    """Make a link to a notebook lead to its page; remove links to files that are not published."""
+    """Make a link to a notebook or Markdown file lead to its page; remove links to files that are not published."""
     target, _, fragment = link["href"].partition("#")
     name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
     if "anchor-link" in link.get("class", ()):
         link.decompose()
     elif "://" in target or not target or ending == ".html" or link.has_attr("download"):
         pass
-    elif ending == ".ipynb" and name in published:
+    elif ending in (".ipynb", ".md") and name in published:
         link["href"] = f"{target.removesuffix(ending)}.html" + (fragment and f"#{fragment}")
     else:
         link.unwrap()

@@ -14,8 +14,8 @@ _EVERYWHERE = ("What we need", "What you have seen")  # sections that the index 
 def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
     """Write pages, index, slides and downloads into `folder`; return the pages, index first.
 
-    Exercises come from `student`, where they have no solutions. The instructor's guide is the
-    last page.
+    Exercises come from `student`, where they have no solutions. The Markdown files beside the
+    notebooks (the glossary) follow, and the instructor's guide is the last page.
 
     Raises:
         PublishError: a formula cannot be converted, or an exercise in `student` has solutions.
@@ -30,8 +30,9 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         if _SOLUTION.search(str(page.notebook)):
             raise PublishError(f"{page.path} has solutions in it; run make student again")
     chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
+    words = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.md"))]
     guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
-    pages = [*chapters, *exercises, *guides]
+    pages = [*chapters, *exercises, *words, *guides]
     published = {page.name for page in pages}
     files, done = {}, []
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
@@ -44,8 +45,8 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
     template = exporter("map.html.j2").environment.get_template("map.html.j2")
     n, m = len(chapters), len(chapters) + len(exercises)
-    index = template.render(chapters=done[:n], exercises=done[n:m], guides=done[m:],
-                            archives=list(archives))  # fmt: skip
+    index = template.render(chapters=done[:n], exercises=done[n:m], words=words, guides=guides,
+                            sections=done[-1].sections, archives=list(archives))  # fmt: skip
     build_slides(folder / "slides", [page.path for page in chapters])
     write_files(folder, files | archives | {"index.html": index.encode()})  # the index comes last
     return [folder / "index.html", *(folder / f"{page.name}.html" for page in pages)]
