@@ -50,7 +50,7 @@ help:  ## show this list
 
 setup: $(MADE)  ## create or complete the environment (TORCH=cpu or cuda)
 
-# Rewritten when the environment or its pins change; then packages in build/ are reinstalled.
+# Rewritten when the environment or its pins change; then nbgrader in build/ is reinstalled.
 $(MADE): FORCE
 	@command -v $(PY) >/dev/null || command -v $(BASE) >/dev/null || \
 	  { echo "Cannot find $(PYTHON). Name a Python 3.11 or newer: make setup PYTHON=python3.12" >&2; exit 1; }
@@ -75,7 +75,7 @@ build/lab/default-37a8.jupyterlab-workspace: jupyter/first.jupyterlab-workspace
 run: data  ## run the walkthrough (ARGS="-p epochs 1" sets parameters)
 	@$(COMMAND) run $(ARGS)
 
-test: lint data build/nbgrader/.ready  ## run the tests, which recompute every number
+test: lint data build/nbgrader/.ready  ## run the tests, which execute every notebook
 	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not whole" $(ARGS)
 
 test-all: lint data build/nbgrader/.ready  ## run all tests, including slow ones
@@ -165,6 +165,6 @@ lock:  ## update the pins in environment.yml from pyproject.toml
 	@mv build/environment.yml environment.yml
 	@echo "environment.yml is updated. Review the difference, then run make setup test"
 
-clean:  ## remove generated files; keep the environment and the data
+clean:  ## remove build/, mutants/ and caches; keep the environment, the data and runs/
 	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Evaluate a model: measures that the source's text announces, but that no cell computes."""
+"""Predict with a model, and measure how good its answers are; no cell of the source does."""
 
 import math
 

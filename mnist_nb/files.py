@@ -13,7 +13,7 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
     Raises:
         OSError: `path` cannot be written, or `new` is set and it exists. An old file is kept.
     """
-    # cut, as long names fail
+    # a part of the name, as file systems limit the length of names
     part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{get_ident()}.part")
     try:
         with part.open("wb") as file:

@@ -45,8 +45,8 @@ def whole_batch(batch):
 def preloaded(*loaders: DataLoader) -> list[DataLoader]:
     """Return loaders that give the same batches as `loaders`, from images decoded once.
 
-    Each of `loaders` reads a part that `random_split` made, in batches. Their order is drawn
-    where the old loader would draw it.
+    Each of `loaders` reads a part that `random_split` made, in batches. The new loaders draw
+    the order of the images when the old ones would, so the random numbers stay the same.
     """
     decoded = Preloaded(loaders[0].dataset.dataset)
     return [

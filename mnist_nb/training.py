@@ -1,4 +1,4 @@
-"""Train and validate a model in five steps per batch. Mirrors the source's cell In [20]."""
+"""Train a model in five steps per batch, and validate it. Mirrors the source's cell In [20]."""
 
 from collections.abc import Iterable, Iterator
 

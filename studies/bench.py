@@ -1,7 +1,7 @@
 """Measure how long training, notebooks and sweeps take: `make bench`.
 
 No test asserts these times. As machines differ and are shared, quote the ratios, not the seconds.
-Writes build/bench.json and build/bench_*.png.
+Writes build/bench.json, build/bench.png and build/bench_*.png.
 """
 
 import importlib.util

@@ -31,7 +31,8 @@ def experiment(path: Path) -> tuple[list[dict], pd.DataFrame]:
     print(f"{path.stem}: {len(sweep.runs)} runs, {len(sweep.left)} to do", flush=True)
     ends = carry_out(sweep) if sweep.left else ()
     if wrong := [name for name, outcome in ends if outcome.state != "finished"]:
-        raise SystemExit(f"{len(wrong)} runs failed: {', '.join(wrong)}; make experiments resumes")
+        names = ", ".join(wrong)
+        raise SystemExit(f"{len(wrong)} runs failed: {names}; to try again: make experiments")
     records = [read_record(Path(place.path)) for place in sweep.places.values()]
     rows = table(records)[[*VARIED, *NUMBERS]]
     return records, rows.assign(experiment=path.stem)[["experiment", *VARIED, *NUMBERS]]

@@ -45,8 +45,9 @@ def lint(notebooks: tuple[Path, ...]) -> None:
                    f"Markdown per code cell {markdown:.2f}")  # fmt: skip
         if median > 4 or high > 15 or not 0.8 <= markdown <= 1.5:
             failed = True
-            click.echo(f"{path}: split long cells or add text: the limits are a median of 4 "
-                       "lines, a 90th percentile of 15, and 0.8 to 1.5 for Markdown")  # fmt: skip
+            click.echo(f"{path}: split long cells, or change the amount of text: the limits are "
+                       "a median of 4 lines, a 90th percentile of 15, and 0.8 to 1.5 for "
+                       "Markdown")  # fmt: skip
     sys.exit(failed)
 
 

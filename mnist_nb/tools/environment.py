@@ -157,7 +157,10 @@ def has_two_builds() -> bool:
 
 
 def build_here() -> str:
-    """Return the build of both pinned packages, "cpu" or "cuda"; "" if it or a version differs."""
+    """Return the installed build of torch and torchvision, "cpu" or "cuda".
+
+    Return "" if their builds differ, or if a version is not the pinned one.
+    """
     versions = [_version(name) for name in PAIR]
     if any(v.partition("+")[0] != pinned(n) for n, v in zip(PAIR, versions, strict=True)):
         return ""
@@ -234,7 +237,8 @@ def choose(choice: str, index: str, settings: dict[str, str]) -> tuple[str, str]
         named = ", ".join(sources)
         return "cuda", f"pip's settings name a source of packages ({named}); {other}"
     if reason := cpu_index_error(index):
-        return "cuda", f"{index}, the index of small CPU builds, {reason}; this one takes 5.5 GB"
+        why = f"{index}, the index of small CPU builds, {reason}"
+        return "cuda", f"{why}; the build from the package index takes 5.5 GB"
     return "cpu", "there is no NVIDIA card; TORCH=cuda installs the build for one"
 
 
@@ -320,7 +324,7 @@ def _install_torch(choice: str, index: str) -> None:
 
 
 def _ensure_pip() -> None:
-    """Install pip if it is missing, as the creation of the environment was interrupted."""
+    """Install pip if it is missing because creating the environment was interrupted."""
     if importlib.util.find_spec("pip"):
         return
     command = [sys.executable, "-I", "-m", "ensurepip", "--default-pip"]
@@ -393,7 +397,7 @@ def fill(choice: str, index: str) -> None:
     elif (new := made != specification() or folder != str(PROJECT)) or other_build:
         _install_all(choice, index, project=new)
         _write(stamp, f"{PROJECT}\n{specification()}")
-    # the Makefile reinstalls nbgrader and others in build/ when build/environment.txt changes
+    # the Makefile reinstalls nbgrader in build/ when build/environment.txt changes
     with contextlib.suppress(OSError):  # in a read-only project, nothing is installed there
         made_with = f"{sys.prefix}\n{sys.version}\n{specification()}"
         _write(PROJECT / "build" / "environment.txt", made_with)

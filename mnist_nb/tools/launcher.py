@@ -224,7 +224,7 @@ def end() -> None:
 
 
 def main() -> None:
-    """Serve a client. Arguments: descriptors of its and the listening socket, folder, modules."""
+    """Serve a client. Arguments: descriptors of its socket and of a listener, folder, modules."""
     number, listener, folder, *modules = sys.argv[1:]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:1] = [] if os.path.abspath(sys.path[0]) == here else sys.path[:1]

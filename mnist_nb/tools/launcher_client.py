@@ -24,7 +24,8 @@ from mnist_nb.tools.settings import isolated
 SCRIPT = Path(__file__).with_name("launcher.py")
 START_TIMEOUT = 120  # seconds, including the launcher's imports
 KILLED = -9  # exit code of a kernel whose launcher has ended
-# Environment variables that no module reads when imported.
+# Variables that may differ from the launcher's. No module reads them when imported, except that
+# ipykernel reads JPY_PARENT_PID, which the launcher sets itself.
 _HARMLESS = re.compile(
     r"(JPY|PYTEST|MNIST_NB|(__)?DASK)_\w+|PWD|OLDPWD|SHLVL|_|TMPDIR|COLUMNS|LINES"
 )

@@ -140,7 +140,7 @@ def _outcomes(
         while True:
             with scheduler_lives(client, progress):
                 threads = sum(client.nthreads().values())
-                # only a few per worker, as each sends a copy of the notebook to the scheduler
+                # not all at once, as each sends a copy of the notebook to the scheduler
                 free = max(0, max(100, 4 * threads) - len(futures))
                 futures |= {submit(run): run for run in itertools.islice(waiting, free)}
                 if not futures:

@@ -110,7 +110,7 @@ def do_run(
     if not is_address(place) and (why := write_error(os.path.dirname(place), len(text), mark)):
         return Outcome("failed", 0, why)
     if _has_changed(run):
-        return Outcome("failed", 0, f"mnist_nb on {platform.node()} is not that of the sweep")
+        return Outcome("failed", 0, f"mnist_nb on {platform.node()} differs from the sweep's")
     failed = place.removesuffix(".ipynb") + ".failed.ipynb"
     started = time.monotonic()
     with tempfile.TemporaryDirectory(

@@ -144,7 +144,7 @@ def _mathml(tex: str, display: str) -> str:
 
 
 def _fix_link(link, here: str, published: set[str]) -> None:
-    """Make a link to a notebook or Markdown file lead to its page; remove links to files that are not published."""
+    """Make a link to a published file lead to its page; remove links to other files."""
     target, _, fragment = link["href"].partition("#")
     name, ending = posixpath.splitext(posixpath.normpath(posixpath.join(here, target)))
     if "anchor-link" in link.get("class", ()):

@@ -1,8 +1,8 @@
 """Build reveal.js slides from the notebooks, one file each, that work offline.
 
 No cell needs slide metadata. A heading starts a slide, and so does the question before a code cell
-if the slide already has an output. Of a long paragraph, a slide shows the first sentence, and the
-speaker notes have all. Jupyter's slide metadata (`slideshow`, `slide_type`) overrides this.
+if the slide already has an output. Of long text, a slide shows the first sentence and questions;
+the speaker notes have it all. Jupyter's slide metadata (`slideshow`, `slide_type`) overrides this.
 """
 
 import copy
