@@ -150,7 +150,7 @@ mutmut: data build/mutmut/.ready  ## let mutmut mutate mnist_nb, report which mu
 	OMP_NUM_THREADS=1 PYTHONPATH="$(CURDIR)/mutants:$(CURDIR)/build/mutmut" $(PY) -m mutmut run $(ARGS)
 
 portability: data  ## verify the notebooks under different conditions (takes hours)
-	$(PY) studies/portability.py
+	$(PY) studies/portability.py $(ARGS)
 
 stability: data  ## check that refreshing in a clone as a different user changes no byte
 	$(PY) studies/stability.py

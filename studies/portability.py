@@ -1,13 +1,13 @@
 """Verify the notebooks under different conditions: `make portability`.
 
-Runs nbval on each notebook with different instruction sets, thread counts, and versions of Python
-and torch, and writes the table build/portability.md. Results are kept in
-build/portability/results.csv until the notebook changes. Takes hours. pytest also loads this file
-as a plugin (-p), which records the differences that the tolerances accept, as properties of the
-tests in pytest's JUnit report.
+Runs nbval with different instruction sets, thread counts, and versions of Python and torch, and
+writes the table build/portability.md. Takes hours; ARGS="base notebooks/04_data.ipynb" tries only
+the configurations with the first word in their names, and only these notebooks. pytest's JUnit
+reports and logs are kept in build/portability; a report is used until one of its notebooks
+changes. pytest also loads this file as a plugin (-p), which adds to a report the differences that
+the tolerances accept.
 """
 
-import ast
 import datetime
 import hashlib
 import importlib.metadata
@@ -19,53 +19,43 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+import torch
 from packaging.requirements import Requirement
-from packaging.version import Version
 
 from mnist_nb.record import MIME
-from mnist_nb.tools.project import PROJECT, WALKTHROUGH
+from mnist_nb.tools.project import EXERCISES, NOTEBOOKS, PROJECT, WALKTHROUGH
 from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.run import run
 from mnist_nb.tools.verify.normal_form import WIDGET
 
 BUILD = PROJECT / "build" / "portability"
 VENV = "build/portability/environment"
-RESULTS = BUILD / "results.csv"
 TABLE = PROJECT / "build" / "portability.md"
-FOLDER = PROJECT / "notebooks"
-NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("exercises/*.ipynb"))]
 # The notebooks set one thread; this runs first, and makes that call have no effect.
 STARTUP = "import torch\ntorch.set_num_threads({})\ntorch.set_num_threads = lambda _: None\n"
-MODULES = "torch", "torchvision", "numpy"
-FACTS = """{"python": platform.python_version(), "threads": torch.get_num_threads(),
-"capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
-"torchvision": torchvision.__version__, "numpy": numpy.__version__}"""
-# Columns of a row that list cells by execution count -> the verdict if any are listed.
-KINDS = {"failed": "differs", "forgiven": "within tolerance", "pictures": "different pictures"}
-FIELDS = ["configuration", "notebook", "sha256", "verdict", *KINDS, "loss_difference",
-          "python", *MODULES, "capability", "threads"]  # fmt: skip
+VERDICTS = "identical", "different pictures", "within tolerance", "differs"  # from good to bad
 
 
 # As a plugin
-def contents(outputs: list, pictures: bool) -> list:
-    """Return the pictures of `outputs`, or else everything but the pictures, to compare."""
-    words = () if pictures else ("output_type", "name", "text", "metadata")
+def pytest_report_header() -> list[str]:
+    """Say in the log what pytest's process, and so the kernels, compute with."""
+    return [torch.__config__.show(), torch.__config__.parallel_info()]
+
+
+def contents(outputs: list[dict], pictures: bool) -> list[dict]:
+    """Return only the pictures of a cell's outputs, or all but the pictures."""
+    left_out = "data", "execution_count", WIDGET
     return [
-        {word: output.get(word) for word in words}
-        | {
-            kind: data
-            for kind, data in output.get("data", {}).items()
-            if kind.startswith("image/") == pictures and kind != WIDGET
-        }
+        {key: part for key, part in (output | output.get("data", {})).items()
+         if key.startswith("image/") == pictures and key not in left_out}
         for output in outputs
-    ]
+    ]  # fmt: skip
 
 
 def loss_difference(new: list[dict], stored: list[dict]) -> float:
@@ -81,12 +71,13 @@ def pytest_itemcollected(item) -> None:
     note(("cell", item.cell.execution_count))
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
-        for kind in ("forgiven", "pictures"):
-            if contents(new, kind == "pictures") != contents(stored, kind == "pictures"):
-                note((kind, "yes"))
+        if contents(new, pictures=False) != contents(stored, pictures=False):
+            note(("verdict", "within tolerance"))
+        elif contents(new, pictures=True) != contents(stored, pictures=True):
+            note(("verdict", "different pictures"))
         histories = [o.data[MIME]["history"] for o in [*new, *stored] if MIME in o.get("data", {})]
         if histories:
-            note(("loss_difference", loss_difference(*histories)))
+            note(("loss", loss_difference(*histories)))
         return tolerant(new, stored, skip_compare)
 
     item.compare_outputs = compare_outputs
@@ -101,82 +92,60 @@ def pytest_runtest_setup(item) -> Iterator[None]:
         kernel.kc.execute_interactive(STARTUP.format(threads))
 
 
-@pytest.hookimpl(tryfirst=True)  # before the kernel is stopped
-def pytest_runtest_teardown(item, nextitem) -> None:
-    """After the last cell, ask the kernel for its versions."""
-    if nextitem is None:
-        reply = item.parent.kernel.kc.execute_interactive(
-            f"import platform, {', '.join(MODULES)}", user_expressions={"facts": FACTS}
-        )
-        facts = reply["content"]["user_expressions"]["facts"]["data"]["text/plain"]
-        item.user_properties += ast.literal_eval(facts).items()
-
-
 # As a study
 class Configuration(NamedTuple):
     """How the verification runs; the defaults are those of `make nbval`."""
 
     name: str
     variables: dict[str, str] = {}  # noqa: RUF012
-    threads: int = 0  # 0: as the notebooks set it
-    python: str = ""  # interpreter for a separate environment
+    python: str | Path = ""  # interpreter for a separate environment
     packages: tuple[str, ...] = ()  # versions that differ from environment.yml
-    missing: str = ""  # text for the table instead of results, such as why it is unavailable
+    at_once: int = 2  # notebooks
 
 
-def interpreters() -> list[tuple[list[int], str]]:
-    """Return (version, path) of this machine's Pythons from 3.11 that have ensurepip."""
-    folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
-    folders += (Path.home() / ".pyenv" / "versions").glob("*/bin")
-    versions = []
-    for path in {p for folder in folders for p in folder.glob("python3.[1-9][0-9]")}:
-        ask = [path, "-c", "import ensurepip, sys; print(*sys.version_info[:3])"]
-        done = subprocess.run(ask, capture_output=True, text=True)
-        versions += [([int(n) for n in done.stdout.split()], str(path))] * (not done.returncode)
-    return sorted(v for v in versions if v[0] >= [3, 11])
+def interpreters() -> list[Path]:
+    """Return one Python of each version from 3.11 on this machine, oldest first."""
+    folders = [*os.environ["PATH"].split(os.pathsep), *Path.home().glob(".pyenv/versions/*/bin")]
+    found = {p.name: p for folder in folders for p in Path(folder).glob("python3.1[1-9]")}
+    return [found[name] for name in sorted(found)]
 
 
 def admitted(name: str) -> list[str]:
-    """Return the versions of a package on the index that pyproject.toml admits, in order."""
+    """Return the versions of a package on the index that pyproject.toml admits, newest first."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     loose = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}[name]
     command = [sys.executable, "-m", "pip", "index", "versions", name]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     listed = re.search(r"^Available versions: (.*)", text, re.MULTILINE)[1].split(", ")
-    return sorted((v for v in listed if loose.contains(v) and "+" not in v), key=Version)
+    return [version for version in listed if loose.contains(version) and "+" not in version]
 
 
 def configurations() -> Iterator[Configuration]:
-    """Yield all configurations, cheapest first."""
-    import torch
-
+    """Yield all configurations that this machine can have, cheapest first."""
     yield Configuration("base")
     best = torch.backends.cpu.get_cpu_capability().lower()
     for level in ("default", "avx2", "avx512"):
-        missing = "" if level in ("default", best) or best == "avx512" else "not this processor"
-        variables = {"ATEN_CPU_CAPABILITY": level}
-        yield Configuration(f"ATEN_CPU_CAPABILITY={level}", variables, missing=missing)
+        if level in ("default", best) or best == "avx512":
+            yield Configuration(f"ATEN_CPU_CAPABILITY={level}", {"ATEN_CPU_CAPABILITY": level})
     yield Configuration("MKL_CBWR=COMPATIBLE", {"MKL_CBWR": "COMPATIBLE"})
-    yield Configuration("1 thread", threads=1)
+    yield Configuration("1 thread", {"PORTABILITY_THREADS": "1"})
     old = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
            "ONEDNN_MAX_CPU_ISA": "SSE41"}  # fmt: skip
     yield Configuration("an old processor", old)
     pythons = interpreters()
-    for version, path in (pythons[0], pythons[-1]):
-        yield Configuration(f"Python {'.'.join(map(str, version))}", python=path)
-    for end in (0, -1):
+    for path in (pythons[0], pythons[-1]):
+        yield Configuration(path.name.replace("python", "Python "), python=path)
+    for end in (-1, 0):
         pair = [(name, admitted(name)[end]) for name in ("torch", "torchvision")]
         yield Configuration(", ".join(map(" ".join, pair)), python=sys.executable,
                             packages=tuple(map("===".join, pair)))  # fmt: skip
-    for threads in (2, 4):
-        yield Configuration(f"{threads} threads", threads=threads)
-    yield Configuration("CUDA", missing=cuda())
+    for threads in ("2", "4"):  # those that wait sleep, and so slow down no other
+        many = {"PORTABILITY_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
+        yield Configuration(f"{threads} threads", many, at_once=1)
 
 
 def cuda() -> str:
     """Describe how the walkthrough's losses on a CUDA device differ from those on the CPU."""
-    import torch
-
     if not torch.cuda.is_available():
         return "no CUDA device"
 
@@ -207,116 +176,88 @@ def environment(configuration: Configuration) -> str:
     return python
 
 
-def name_of(notebook: Path) -> str:
-    """Return a name like `05_training_loop` or `exercises/05_training_loop`."""
-    return notebook.relative_to(FOLDER).with_suffix("").as_posix()
+def digest(*notebooks: Path) -> str:
+    """Return the first eight digits of the SHA-256 of these files."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in notebooks)).hexdigest()[:8]
 
 
-def short(name: str) -> str:
-    """Return the heading of a notebook's column: `05`, or `ex. 05`."""
-    return "ex. " * name.startswith("exercises/") + name.rpartition("/")[2][:2]
+def verify(configuration: Configuration, notebooks: list[Path]) -> Path:
+    """Run nbval unless there is a report on these notebooks already; return the report's path."""
+    name = re.sub("[^a-zA-Z0-9.]+", "_", configuration.name)
+    report = BUILD / f"{name}-{digest(*notebooks)}.xml"
+    if report.exists():
+        return report
+    part = report.with_suffix(".part")
+    command = [environment(configuration), "-m", "pytest", "-p", "studies.portability",
+               f"-n{configuration.at_once}", "--dist=loadfile", "--color=no",
+               "--nbval-cell-timeout=3600", f"--junitxml={part}", *notebooks]  # fmt: skip
+    with report.with_suffix(".log").open("w") as log:
+        done = subprocess.run(command, cwd=PROJECT, env=os.environ | configuration.variables,
+                              stdout=log, stderr=log)  # fmt: skip
+    if done.returncode > 1:  # it has neither passed nor failed, but was stopped
+        raise subprocess.CalledProcessError(done.returncode, command)
+    return part.rename(report)
 
 
-def digest(notebook: Path) -> str:
-    """Return the first eight digits of the SHA-256 of a notebook's file."""
-    return hashlib.sha256(notebook.read_bytes()).hexdigest()[:8]
+def cells(report: Path) -> Iterator[dict[str, str]]:
+    """Yield what a report says of each cell: its number, its verdict, the difference of a loss."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = case.get("classname").removeprefix("notebooks.").removesuffix(".ipynb")
+        row = {"notebook": name.replace(".", "/"), "cell": "?", "verdict": "identical"}
+        row |= {one.get("name"): one.get("value") for one in case.iter("property")}
+        failed = {"failure", "error"} & {part.tag for part in case}
+        yield row | ({"verdict": "differs"} if failed else {})
 
 
-def verify(configuration: Configuration, python: str, notebook: Path) -> dict:
-    """Run nbval on a notebook; return a row of the results."""
-    name = re.sub(r"[^a-zA-Z0-9.]+", "_", f"{configuration.name}-{name_of(notebook)}")
-    log, report = BUILD / f"{name}.log", BUILD / f"{name}.xml"
-    report.unlink(missing_ok=True)
-    variables = os.environ | configuration.variables
-    if configuration.threads:
-        # waiting threads sleep, so that they do not slow down the computing ones
-        variables |= {"OMP_WAIT_POLICY": "passive"}
-        variables |= {"PORTABILITY_THREADS": str(configuration.threads)}
-    row = {"configuration": configuration.name, "notebook": name_of(notebook),
-           "sha256": digest(notebook)}  # fmt: skip
-    command = [python, "-m", "pytest", "-p", "studies.portability", "--color=no",
-               "--nbval-cell-timeout=3600", f"--junitxml={report}", str(notebook)]  # fmt: skip
-    with log.open("w") as file:
-        done = subprocess.run(command, cwd=PROJECT, env=variables, stdout=file, stderr=file)
-    cells = {kind: [] for kind in KINDS}
-    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
-        noted = {one.get("name"): one.get("value") for one in case.iter("property")}
-        if case.find("failure") is not None or case.find("error") is not None:
-            noted = noted | {"failed": "yes", "forgiven": ""}
-        for kind in KINDS:
-            cells[kind] += [noted.get("cell", "?")] * bool(noted.get(kind))
-        row |= {field: noted[field] for field in FIELDS if field in noted and field not in KINDS}
-    if done.returncode and not cells["failed"]:
-        cells["failed"] = ["none ran"]
-    row["verdict"] = next((KINDS[kind] for kind in KINDS if cells[kind]), "identical")
-    return row | {kind: " ".join(numbers) for kind, numbers in cells.items()}
-
-
-def results() -> pd.DataFrame:
-    """Return the rows about the notebooks as they are now."""
-    rows = pd.DataFrame(columns=FIELDS)
-    if RESULTS.exists():
-        rows = pd.read_csv(RESULTS, dtype=str, keep_default_na=False)
-    current = {name_of(path): digest(path) for path in NOTEBOOKS}
-    return rows[rows["sha256"] == rows["notebook"].map(current)]
-
-
-def table(every: list[Configuration]) -> str:
-    """Return the results as Markdown."""
-    rows, names = results(), [name_of(path) for path in NOTEBOOKS]
+def table(rows: list[dict[str, str]], names: list[str]) -> str:
+    """Return in Markdown what the reports say of the configurations with these names."""
+    every = pd.DataFrame(rows, columns=["configuration", "notebook", "cell", "verdict", "loss"])
+    every["verdict"] = pd.Categorical(every["verdict"], VERDICTS, ordered=True)
+    worst = every.groupby(["configuration", "notebook"])["verdict"].max().astype(str).unstack()
+    worst = worst.reindex(names).fillna("no report")
+    digests = [f"`{digest(NOTEBOOKS / f'{name}.ipynb')}`" for name in worst]
+    worst.loc["*notebook's SHA-256*"] = digests
+    losses = every["loss"].astype(float).groupby(every["configuration"]).max().dropna()
+    worst["loss"] = losses.map("{:.1g}".format).astype(str).reindex(worst.index, fill_value="")
+    heads = [name.replace("exercises/", "ex. ").partition("_")[0] for name in worst]
+    table = [["configuration", *heads], ["---"] * (1 + len(heads)), *worst.itertuples(name=None)]
+    changed = every[every["verdict"] >= "within tolerance"]
+    places = changed.groupby(["configuration", "notebook", "verdict"], sort=False, observed=True)
     info = Path("/proc/cpuinfo")
     model = re.search("model name.*: (.*)", info.read_text()) if info.exists() else None
-    versions = [f"{n} {importlib.metadata.version(n)}" for n in (*MODULES, "matplotlib", "nbval")]
-    lines = [
+    packages = "torch", "torchvision", "numpy", "matplotlib", "nbval"
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return "\n".join([
         "# The same numbers elsewhere", "",
         f"`make portability`, {datetime.date.today()}, {platform.system()}, "
         f"{model[1] if model else platform.processor()}. The base has Python "
-        f"{platform.python_version()}, {', '.join(versions)}.", "",
-        f"| configuration | {' | '.join(map(short, names))} | loss |",
-        "| --- " * (len(names) + 2) + "|",
-    ]  # fmt: skip
-    notes = []
-    for name, *_, missing in every:
-        mine = rows[rows["configuration"] == name].set_index("notebook")
-        mine = mine.reindex(names, fill_value="")
-        loss = mine["loss_difference"][WALKTHROUGH.stem]
-        said = [*mine["verdict"], f"{float(loss):.1g}" if loss else ""]
-        lines.append(f"| {name} | {missing or ' | '.join(said)} |")
-        for kind in ("failed", "forgiven"):
-            for notebook, numbers in mine[kind][mine[kind] != ""].items():
-                told = f"{KINDS[kind]}: In [{numbers.replace(' ', '], [')}]"
-                notes.append(f"- {name}, {notebook}: {told}")
-    digests = [f"`{digest(path)}`" for path in NOTEBOOKS]
-    lines += [f"| *notebook's SHA-256* | {' | '.join(digests)} | |", "", *notes]
-    return "\n".join(lines).rstrip() + "\n"
+        f"{platform.python_version()}, {versions}.", "",
+        *(f"| {' | '.join(row)} |" for row in table), "",
+        *(f"- {name}, {notebook}: {verdict}: In [{'], ['.join(numbers)}]"
+          for (name, notebook, verdict), numbers in places["cell"]), "",
+    ])  # fmt: skip
 
 
-def main() -> None:
-    """Run the verifications that have no stored result yet, and write the table."""
+def main(word: str = "", *notebooks: str) -> None:
+    """Verify `notebooks`, or all, in the configurations with `word`, and write the table."""
+    every = [*sorted(NOTEBOOKS.glob("*.ipynb")), *sorted(EXERCISES.glob("*.ipynb"))]
+    paths = [Path(path).resolve() for path in notebooks] or every
     BUILD.mkdir(parents=True, exist_ok=True)
-    every = list(configurations())
-    for place, configuration in enumerate(every):
-        name = configuration.name
-        known = results().query("configuration == @name")["notebook"].tolist()
-        work = [path for path in NOTEBOOKS if name_of(path) not in known]
-        if configuration.missing or not work:
-            print(f"{name}: {configuration.missing or 'done before'}", flush=True)
+    names, rows = [], []
+    for configuration in configurations():
+        if word not in configuration.name:
             continue
+        names.append(configuration.name)
+        print(configuration.name, flush=True)
         try:
-            python = environment(configuration)
-        except subprocess.CalledProcessError:
-            every[place] = configuration._replace(missing="creating the environment failed")
-            continue
-        with ThreadPoolExecutor(1 if configuration.threads > 1 else 2) as pool:
-            futures = [pool.submit(verify, configuration, python, path) for path in work]
-            for row in (future.result() for future in as_completed(futures)):
-                frame = pd.DataFrame([row], columns=FIELDS)
-                frame.to_csv(RESULTS, mode="a", header=not RESULTS.exists(), index=False)
-                print(f"{name}, {row['notebook']}: {row['verdict']}", flush=True)
-        shutil.rmtree(PROJECT / VENV, ignore_errors=True)
-    TABLE.write_text(table(every))
+            found = sorted(cells(verify(configuration, paths)), key=lambda cell: cell["notebook"])
+            rows += [{"configuration": configuration.name} | cell for cell in found]
+        except subprocess.CalledProcessError as error:
+            print(error, flush=True)
+    said = f"- CUDA: {cuda()}\n" if word in "CUDA" else ""
+    TABLE.write_text(table(rows, names) + said)
     print(f"written: {TABLE}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

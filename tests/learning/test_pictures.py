@@ -57,9 +57,12 @@ DRAWN = {
         torch.tensor([[0.9, 0.096, 0.004], [0.05, 0.55, 0.4], [0.3, 0.2, 0.5]])
     ),
     "bands": lambda: figures.bands(
-        {"training": RUNS, "validation": 0.3 + RUNS / 2},
-        {"seen": ([1, 3], [1.0, 0.5]), "said": ([2, 4], [0.6, 0.7])},
+        {"training": RUNS, "validation": 0.3 + RUNS / 2, "test": 0.6 + RUNS / 3},
+        {"seen": ([1, 3], [1.0, 0.5]), "said": ([2, 4], [0.6, 0.7]), "heard": ([5], [0.9])},
         xlabel="epoch", ylabel="loss",
+    ),
+    "spreads": lambda: figures.spreads(
+        {"one": (range(1, 7), RUNS), "two": (range(1, 7), 1 - RUNS / 2)}, xscale="log"
     ),
 }  # fmt: skip
 

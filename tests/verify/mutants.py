@@ -51,45 +51,39 @@ def catalogue() -> list[Mistake]:
     return [Mistake(f, name, *rest) for f, named in files.items() for name, rest in named.items()]
 
 
-def with_mistake(mistake: Mistake, project: Path) -> str | None:
-    """Return the file's text with the mistake made, once; None if its old text is gone."""
+def with_mistake(mistake: Mistake, project: Path) -> str:
+    """Return the file's text with the mistake made, once.
+
+    Raises:
+        ValueError: the text that the mistake changes is gone from the file.
+    """
     path, old, new = project / mistake.file, mistake.old, mistake.new
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if path.suffix != ".ipynb":
-        return text.replace(old, new, 1) if old in text else None
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb" and old in text:
+        return text.replace(old, new, 1)
+    notebook = json.loads(text) if path.suffix == ".ipynb" else {"cells": []}
     kind, key = ("markdown", "source") if mistake.part == "words" else ("code", mistake.part)
     old, new = (part and json.dumps(part, ensure_ascii=False)[1:-1] for part in (old, new))
-    notebook = json.loads(text or '{"cells": []}')
     for cell in notebook["cells"]:
         stored = json.dumps(cell.get(key), ensure_ascii=False)
         if cell["cell_type"] == kind and old in stored:
             cell[key] = [] if new is None else json.loads(stored.replace(old, new, 1))
             return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
-    return None
-
-
-def gone(mistakes: list[Mistake]) -> list[str]:
-    """Return a sentence for each mistake that can't be made any more."""
-    return [
-        f"{m}: {m.old!r} is gone from the file. Change or drop its line in {CATALOGUE.name}."
-        for m in mistakes
-        if with_mistake(m, PROJECT) is None
-    ]
+    raise ValueError(f"{mistake}: {mistake.old!r} is gone; change its line in {CATALOGUE.name}")
 
 
 def command(mistake: Mistake) -> tuple[str, ...]:
     """Return the command of the check that has to catch the mistake."""
     name, *options = shlex.split(mistake.check)
-    match name:
-        case "ruff":
-            words = ["ruff", "check", "--quiet", mistake.file]
-        case "lint":
-            words = ["mnist_nb.tools.cli", "lint", mistake.file]
-        case "nbval":
-            words = ["pytest", "-q", "-x", *(options or [mistake.file])]
-        case _:
-            (path,) = PROJECT.glob(f"tests/*/test_{name}.py")
-            words = ["pytest", "-q", "-x", str(path.relative_to(PROJECT)), *options]
+    if name == "ruff":
+        words = ["ruff", "check", "--quiet", mistake.file]
+    elif name == "lint":
+        words = ["mnist_nb.tools.cli", "lint", mistake.file]
+    elif name == "nbval":
+        words = ["pytest", "-q", "-x", *(options or [mistake.file])]
+    else:
+        (path,) = PROJECT.glob(f"tests/*/test_{name}.py")
+        words = ["pytest", "-q", "-x", str(path.relative_to(PROJECT)), *options]
     return sys.executable, "-m", *words
 
 
@@ -98,16 +92,15 @@ def fault(command: tuple[str, ...], mistake: Mistake | None = None) -> str:
 
     One that is killed from outside counts as passed: nothing is caught by that.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = Path(folder)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as copy:
         shutil.copytree(
             PROJECT, copy, dirs_exist_ok=True,
             ignore=lambda where, _: ASIDE if where == str(PROJECT) else {"__pycache__"},
         )  # fmt: skip
         if mistake:
-            (copy / mistake.file).write_text(with_mistake(mistake, copy), encoding="utf-8")
-        aside = PROJECT / "build" / "nbgrader"  # the copy has no build folder
-        own = {"PYTHONPATH": f"{copy}{os.pathsep}{aside}", "MNIST_NB_DATA": str(data_folder())}
+            Path(copy, mistake.file).write_text(with_mistake(mistake, PROJECT), encoding="utf-8")
+        path = f"{copy}{os.pathsep}{PROJECT / 'build' / 'nbgrader'}"  # the copy has no build/
+        own = {"PYTHONPATH": path, "MNIST_NB_DATA": str(data_folder())}
         try:
             done = subprocess.run(
                 command, cwd=copy, env=os.environ | own, capture_output=True, text=True,
@@ -119,14 +112,14 @@ def fault(command: tuple[str, ...], mistake: Mistake | None = None) -> str:
 
 
 def control(command: tuple[str, ...]) -> None:
-    """Check that `command` passes without any mistake.
+    """Check that `command` passes without any mistake; else it can't catch one.
 
     Raises:
-        SystemExit: it fails, so it can't catch a mistake.
+        SystemExit: it fails.
     """
     if found := fault(command):
-        check = " ".join(command[2:])
-        raise SystemExit(f"Make this pass first, it fails without any mistake: {check}\n{found}")
+        check = shlex.join(command[2:])
+        sys.exit(f"Make this pass first, it fails without any mistake: {check}\n{found}")
 
 
 def table(faults: dict[Mistake, str]) -> str:
@@ -139,14 +132,11 @@ def table(faults: dict[Mistake, str]) -> str:
     folders = [f"`{Path(mistake.file).parent}`" for mistake in faults]
     counts = pd.crosstab(folders, caught_by, margins=True, margins_name="all")
     rows = [["mistakes in", *counts], ["---"] * (1 + counts.shape[1]), *counts.itertuples()]
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
     survivors = [f"- {mistake}" for mistake, found in faults.items() if not found]
-    return "\n".join([
-        f"On {date.today()} the checks caught {len(faults) - len(survivors)} of {len(faults)}:",
-        "",
-        *(f"| {' | '.join(map(str, row))} |" for row in rows),
-        *(["", "Not caught:", "", *survivors] if survivors else []),
-        "",
-    ])  # fmt: skip
+    caught = f"{len(faults) - len(survivors)} of {len(faults)}"
+    lines = [f"On {date.today()} the checks caught {caught}:", "", *lines]
+    return "\n".join(lines + ["", "Not caught:", "", *survivors] * bool(survivors)) + "\n"
 
 
 def main(words: list[str]) -> int:
@@ -155,19 +145,15 @@ def main(words: list[str]) -> int:
     if words:
         mistakes = [m for m in mistakes if any(word in " ".join(map(str, m)) for word in words)]
     if not mistakes:
-        raise SystemExit(f"No line of the catalogue has {' or '.join(map(repr, words))} in it.")
-    if sentences := gone(mistakes):
-        raise SystemExit("\n".join(sentences))
+        sys.exit(f"No line of the catalogue has {' or '.join(map(repr, words))} in it.")
+    for mistake in mistakes:
+        with_mistake(mistake, PROJECT)  # stop now if it can't be made any more
     commands = [command(mistake) for mistake in mistakes]
-    once = dict.fromkeys(commands)
-    faults = {}
     with ThreadPoolExecutor(2) as pool:
-        for _ in tqdm(pool.map(control, once), "checks without a mistake", len(once)):
-            pass
-        found = zip(mistakes, pool.map(fault, commands, mistakes), strict=True)
-        for mistake, faults[mistake] in tqdm(found, "mistakes", len(mistakes)):
-            if not faults[mistake]:
-                tqdm.write(f"not caught: {mistake}")
+        once = dict.fromkeys(commands)
+        list(tqdm(pool.map(control, once), "checks without a mistake", len(once)))
+        found = tqdm(pool.map(fault, commands, mistakes), "mistakes", len(mistakes))
+        faults = dict(zip(mistakes, found, strict=True))
     text = table(faults)
     print(text)
     if not words:
