@@ -15,7 +15,7 @@ import torch
 from matplotlib.colors import to_rgba
 from PIL import Image
 
-from mnist_nb import figures
+from mnist_nb import drawings, figures
 from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
 HISTORY = [
@@ -298,3 +298,24 @@ def test_spreads_are_means_with_bands_of_one_standard_deviation():
     assert looks(figure) == {"a": (BLUE, "-", "o"), "b": (RED, "--", "s")}
     assert figure.axes[0].get_xscale() == "log" and legend(figure) == ["a", "b"]
     check_bands(figure, 1, [1, 10])
+
+
+def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_right_class():
+    logits = torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.0, 0.0]])
+    (ax,) = drawings.loss_steps(logits, torch.tensor([1, 0, 0])).axes
+    boxes = [text for text in ax.texts if text.get_bbox_patch()]
+    columns = {}
+    for box in boxes:
+        columns.setdefault(box.get_position()[0], []).append(box.get_text())
+    assert list(columns.values()) == [
+        ["0.0", "0.0", "2.0", "−1.0", "0.0", "0.0"],
+        ["0.50", "0.50", "0.95", "0.05", "0.50", "0.50"],
+        ["0.50", "0.95", "0.50"],
+        ["0.69", "0.05", "0.69"],
+        ["0.48"],
+    ]
+    picked = [box.get_bbox_patch().get_edgecolor() == to_rgba(ORANGE) for box in boxes]
+    scores = [p for p, box in zip(picked, boxes, strict=True) if box.get_position()[0] == 0.5]
+    assert scores == [False, True, True, False, True, False]
+    names = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
+    assert names == ["scores", "softmax", "pick", "−ln", "mean"]

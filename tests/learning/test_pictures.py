@@ -18,7 +18,7 @@ import torch
 from conftest import NOTEBOOKS
 from PIL import Image
 
-from mnist_nb import figures
+from mnist_nb import drawings, figures
 from mnist_nb.loading import load
 
 HISTORY = [
@@ -60,6 +60,9 @@ DRAWN = {
         {"training": RUNS, "validation": 0.3 + RUNS / 2},
         {"seen": ([1, 3], [1.0, 0.5]), "said": ([2, 4], [0.6, 0.7])},
         xlabel="epoch", ylabel="loss",
+    ),
+    "loss_steps": lambda: drawings.loss_steps(
+        torch.tensor([[2.0, 1.0, -1.0], [0.5, 0.0, 3.0]]), torch.tensor([0, 1])
     ),
 }  # fmt: skip
 
