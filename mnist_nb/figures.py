@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -16,6 +17,8 @@ from torch import Tensor
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # fmt: skip
 GREY = "#595959"
+
+matplotlib.rc("font", size=12)  # readable at the back of a room
 
 
 def show(figure: Figure, alt: str) -> None:

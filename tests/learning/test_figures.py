@@ -12,9 +12,10 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from PIL import Image
 
-from mnist_nb import figures
+from mnist_nb import drawings, figures
 from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
 RUNS = np.array([[1.0, 2.0], [2.0, 2.0], [6.0, 2.0]])  # standard deviations sqrt(7) and 0
@@ -30,7 +31,11 @@ LN_10 = math.log(10)
 LINES = {
     "losses": (
         lambda: figures.losses(HISTORY),
-        {"training": [[3, 1.0], [4, 0.4]], "validation": [[3, 0.5], [4, 0.375]]},
+        {
+            "training": [[3, 1.0], [4, 0.4]],
+            "validation": [[3, 0.5], [4, 0.375]],
+            "guessing: ln 10": [[0, LN_10], [1, LN_10]],
+        },
     ),
     "losses and published ones": (
         lambda: figures.losses(HISTORY, PUBLISHED),
@@ -39,6 +44,7 @@ LINES = {
             "training, as published": [[1, 0.23], [2, 0.21], [3, 0.2]],
             "validation": [[3, 0.5], [4, 0.375]],
             "validation, as published": [[1, 0.25]],
+            "guessing: ln 10": [[0, LN_10], [1, LN_10]],
         },
     ),
     "curves": (
@@ -216,3 +222,24 @@ def test_a_figure_is_the_same_bytes_each_time_and_carries_its_alt_text(monkeypat
     picture = Image.open(io.BytesIO(data["image/png"]))
     assert picture.format == "PNG" and picture.size == (700, 400)
     assert set(picture.info) == {"dpi"}  # no version, no date
+
+
+def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_right_class():
+    logits = torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.0, 0.0]])
+    (ax,) = drawings.loss_steps(logits, torch.tensor([1, 0, 0])).axes
+    boxes = [text for text in ax.texts if text.get_bbox_patch()]
+    columns = {}
+    for box in boxes:
+        columns.setdefault(box.get_position()[0], []).append(box.get_text())
+    assert list(columns.values()) == [
+        ["0.0", "0.0", "2.0", "−1.0", "0.0", "0.0"],
+        ["0.50", "0.50", "0.95", "0.05", "0.50", "0.50"],
+        ["0.50", "0.95", "0.50"],
+        ["0.69", "0.05", "0.69"],
+        ["0.48"],
+    ]
+    picked = [box.get_bbox_patch().get_edgecolor() == to_rgba(ORANGE) for box in boxes]
+    scores = [p for p, box in zip(picked, boxes, strict=True) if box.get_position()[0] == 0.5]
+    assert scores == [False, True, True, False, True, False]
+    names = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
+    assert names == ["scores", "softmax", "pick", "−ln", "mean"]
