@@ -2,7 +2,7 @@
 
 Mirrors `download=True` in the source's cell In [18], and stores the files where torchvision
 looks for them: `<root>/<dataset>/raw/`. Files of MNIST and FashionMNIST are checked against
-their SHA-256 checksums before they get their names; torchvision checks the others.
+their SHA-256 checksums before they get their names, the others against torchvision's MD5s.
 """
 
 import hashlib

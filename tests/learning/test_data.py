@@ -470,6 +470,31 @@ def test_kmnist_comes_through_torchvision_and_gets_its_names_when_it_is_whole(
     assert data.hashes("KMNIST", tmp_path) == data.hashes("MNIST", data_root)
 
 
+def test_qmnist_comes_from_its_own_addresses(serve, packed, data_root, monkeypatch, tmp_path):
+    address, _ = serve(packed)
+    known = [(f"{address}{name}", md5) for name, md5 in md5s(packed)]
+    monkeypatch.setattr(datasets.QMNIST, "resources", {"train": known[:2], "test": known[2:]})
+    _, (_, contents) = sources.sources_of("QMNIST", tmp_path)
+    for name, content in contents(list(sources.archives("QMNIST"))):
+        assert content == Path(data_root, "MNIST", "raw", name).read_bytes()
+
+
+def test_a_copy_that_is_cut_off_is_named_and_the_file_comes_from_the_mirror(
+    mirror, packed, monkeypatch, tmp_path
+):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    whole = (packed / f"{NAMES[0]}.gz").read_bytes()
+    (raw / f"{NAMES[0]}.gz").write_bytes(whole[: len(whole) // 2])
+    address, served = mirror
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [])
+    with pytest.raises(DataError, match=f"{NAMES[0]}.gz cannot be unpacked"):
+        data.fetch(data_dir=tmp_path)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+    data.fetch(data_dir=tmp_path)
+    assert len(served) == 4 and data.hashes("MNIST", tmp_path) == data.CHECKSUMS["MNIST"]
+
+
 def test_a_systems_own_copy_of_fashion_mnist_is_used(mirror, monkeypatch, tmp_path):
     source = sources.LOCAL_FOLDERS["FashionMNIST"][0]
     if not source.is_dir():
