@@ -2,7 +2,7 @@
 
 Mirrors `download=True` in the source's cell In [18], and stores the files where torchvision
 looks for them: `<root>/<dataset>/raw/`. Files of MNIST and FashionMNIST are checked against
-their SHA-256 checksums before they get their names; torchvision checks the others.
+their SHA-256 checksums before they get their names, the others against torchvision's MD5s.
 """
 
 import hashlib
@@ -16,34 +16,16 @@ from platformdirs import user_data_path
 
 from mnist_nb.errors import DataError, Problem
 from mnist_nb.files import PROJECT, write_whole
-from mnist_nb.sources import sources_of
+from mnist_nb.sources import archives, sources_of
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
 
-# for each uncompressed file: name -> (bytes, SHA-256 checksum)
-_FILES = {
-    "MNIST": {
-        "train-images-idx3-ubyte": (
-            47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-        "train-labels-idx1-ubyte": (
-            60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-        "t10k-images-idx3-ubyte": (
-            7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-        "t10k-labels-idx1-ubyte": (
-            10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
-    },
-    "FashionMNIST": {
-        "train-images-idx3-ubyte": (
-            47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-        "train-labels-idx1-ubyte": (
-            60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-        "t10k-images-idx3-ubyte": (
-            7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-        "t10k-labels-idx1-ubyte": (
-            10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
-    },
-}  # fmt: skip
-HASHED = tuple(_FILES)  # the datasets whose checksums we know
+_LINES = [line.split() for line in Path(__file__).with_name("SHA256SUMS").read_text().splitlines()]
+# dataset -> file name -> SHA-256 checksum, of the datasets whose checksums we know
+CHECKSUMS = {
+    dataset: {Path(path).name: sha256 for sha256, path in _LINES if path.startswith(f"{dataset}/")}
+    for dataset in ("MNIST", "FashionMNIST")
+}
 
 log = logging.getLogger("mnist_nb")
 
@@ -108,23 +90,21 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _fault(path: Path, size: int, sha256: str) -> str | None:
+def _fault(path: Path, sha256: str) -> str | None:
     """Return what is wrong with the file at `path`, or None if it passes the check."""
     try:
         content = path.read_bytes()
     except OSError as error:
         return f"{path.name} is missing" if not path.exists() else f"{path.name}: {error.strerror}"
-    if len(content) != size:
-        return f"{path.name} has {len(content):,} bytes, not {size:,}"
     if hashlib.sha256(content).hexdigest() != sha256:
-        return f"{path.name} has the right length, but the wrong SHA-256 checksum"
+        return f"{path.name} ({len(content):,} bytes) has the wrong SHA-256 checksum"
     return None
 
 
 def _faults(dataset: str, raw: Path) -> dict[str, str]:
-    """Return name -> what is wrong, for wrong files (KMNIST, QMNIST: for the whole dataset)."""
-    if dataset in _FILES:
-        found = {name: _fault(raw / name, *known) for name, known in _FILES[dataset].items()}
+    """Return name -> what is wrong, for wrong files (KMNIST, QMNIST: for all files or none)."""
+    if dataset in CHECKSUMS:
+        found = {name: _fault(raw / name, known) for name, known in CHECKSUMS[dataset].items()}
         return {name: fault for name, fault in found.items() if fault}
     from torchvision import datasets  # slow to import, so only where it is needed
 
@@ -132,34 +112,36 @@ def _faults(dataset: str, raw: Path) -> dict[str, str]:
         for train in (True, False):
             getattr(datasets, dataset)(raw.parents[1], train=train)
     except (RuntimeError, ValueError, OSError):
-        return {dataset: f"{dataset} is missing, or torchvision cannot read it"}
+        fault = f"{dataset} is missing, or torchvision cannot read it"
+        return dict.fromkeys(archives(dataset), fault)
     return {}
 
 
 def _fetch_files(dataset: str, raw: Path) -> None:
     """Fetch what is missing or wrong in `raw` from the first source that has it."""
+    known = CHECKSUMS.get(dataset, {})
     tried = []
     for source, contents in sources_of(dataset, raw):
         faults = _faults(dataset, raw)
         if not faults:
             return
-        log.info("%s: trying %s", "; ".join(faults.values()), source)
+        log.info("%s: trying %s", "; ".join(dict.fromkeys(faults.values())), source)
         try:
             for name, content in contents(list(faults)):
                 sha256 = hashlib.sha256(content).hexdigest()
-                if dataset in _FILES and sha256 != _FILES[dataset][name][1]:
+                if sha256 != known.get(name, sha256):
                     raise DataError(f"its {name} ({len(content):,} bytes) has the wrong SHA-256")
                 write_whole(raw / name, content)
                 log.info("%s is fetched and checked", name)
         except Problem as error:
             tried.append(f"  - {source}: {error}")
     if faults := _faults(dataset, raw):
-        names = [f"{name}, or {name}.gz" for name in _FILES.get(dataset, ())]
+        said = "; ".join(dict.fromkeys(faults.values()))
         raise DataError("\n".join([
-            f"the files of {dataset} could not be downloaded: {'; '.join(faults.values())}.",
+            f"the files of {dataset} could not be downloaded: {said}.",
             "These sources were tried:",
             *tried,
             f"Try again later, or copy these files from a machine that has them into {raw}",
-            *[f"  - {name}" for name in names or ["all files of its folder raw, unpacked"]],
+            *[f"  - {name}, or {name}.gz" for name in archives(dataset)],
             f"and run `mnist-nb data --dataset {dataset}` again, which checks them.",
         ]))  # fmt: skip

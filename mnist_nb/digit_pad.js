@@ -11,6 +11,7 @@ function canvasOf(view) {  // bytes, 0 black to 255 white -> a square canvas
 }
 function render({ model, el }) {
   el.classList.add("digit-pad");
+  // else JupyterLab would handle Enter and Space itself, and the buttons would not react to them
   el.setAttribute("data-lm-suppress-shortcuts", "true");
   el.innerHTML = `<div class="row"><figure>
       <canvas class="pad" width="280" height="280" role="img" aria-label="Drawing area for mouse,

@@ -14,12 +14,6 @@ from torch.nn.functional import interpolate
 SIDE = 140  # pixels along each side of a drawing that the page sends
 EMPTY = "Draw a digit above, or pick one from the test set below."
 
-# digit_pad.js sets `data-lm-suppress-shortcuts`, as JupyterLab would otherwise handle Enter and
-# Space itself, and the pad's buttons would not react to them.
-_ESM, _CSS = (
-    Path(__file__).with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css")
-)
-
 
 def centred(drawing: Tensor) -> Tensor:
     """Return `drawing` as a 28 x 28 image, prepared as MNIST's makers prepared theirs.
@@ -49,11 +43,6 @@ def _bytes(images: Tensor) -> bytes:
     return images.mul(255).round().byte().numpy().tobytes()
 
 
-def _sent(value) -> bytes:
-    """Return the bytes that the page sent, or b"" if it sent something else."""
-    return bytes(value) if isinstance(value, memoryview) else b""
-
-
 class DigitPad(anywidget.AnyWidget):
     """Let the learner draw a digit, or pick one from a test set, and show the network's answer.
 
@@ -61,8 +50,12 @@ class DigitPad(anywidget.AnyWidget):
     `message`, and copies `turn` to `answered`.
     """
 
-    _esm, _css = _ESM, _CSS
-    drawing = traitlets.Bytes(bytes(SIDE**2)).tag(sync=True, from_json=lambda v, _: _sent(v))
+    _esm = Path(__file__).with_suffix(".js")
+    _css = Path(__file__).with_suffix(".css")
+    drawing = traitlets.Bytes(bytes(SIDE**2)).tag(
+        sync=True,
+        from_json=lambda sent, _: bytes(sent) if isinstance(sent, memoryview) else b"",
+    )
     turn = traitlets.Int(0).tag(sync=True)
     answered = traitlets.Int(0).tag(sync=True)
     picture = traitlets.Bytes(bytes(28 * 28)).tag(sync=True)

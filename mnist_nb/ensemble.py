@@ -5,13 +5,13 @@ single run with its seed. Only the order of additions differs, so its losses equ
 single run within float rounding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy
 from torch.utils.data import random_split
 
 from mnist_nb.loading import Preloaded
@@ -78,19 +78,18 @@ class _Group:
     def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
         """Start from the members' `starts`, with all n images: x is n x 784, y has n labels."""
         models, splits, self.generators = zip(*starts, strict=True)
-        self.x, self.y, self.device = x, y, x.device
+        self.x, self.y = x, y
 
-        def stacked(layer: int, name: str) -> Tensor:
-            tensors = [getattr(model[layer], name).detach() for model in models]
-            return torch.stack(tensors).to(self.device)
+        def stacked(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.stack([t.detach() for t in tensors]).to(x.device).requires_grad_()
 
         # K x inputs x outputs, and K x 1 x outputs
-        self.weights = [stacked(i, "weight").transpose(1, 2).contiguous() for i in (0, 2, 5)]
-        self.biases = [stacked(i, "bias").unsqueeze(1) for i in (0, 2, 5)]
+        self.weights = [stacked(model[i].weight.T for model in models) for i in (0, 2, 5)]
+        self.biases = [stacked(model[i].bias[None] for model in models) for i in (0, 2, 5)]
         self.order, self.val_order = (
-            torch.tensor([split[part] for split in splits], device=self.device) for part in (0, 1)
+            torch.tensor([split[part] for split in splits], device=x.device) for part in (0, 1)
         )
-        self.lr = torch.tensor([m.lr for m in members], device=self.device).view(-1, 1, 1)
+        self.lr = torch.tensor([m.lr for m in members], device=x.device).view(-1, 1, 1)
         self.dropout = [m.dropout for m in members]
 
     def epoch(self, batch_size: int, eval_mode: bool) -> dict[str, Tensor]:
@@ -121,41 +120,34 @@ class _Group:
         for mask, p, generator in zip(masks, self.dropout, self.generators, strict=True):
             if p:  # without dropout nothing is drawn
                 mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
-        return masks.to(self.device)
+        return masks.to(self.x.device)
 
-    def forward(self, x: Tensor, dropout: bool) -> tuple[Tensor, ...]:
-        """Run step 1 on x, K x b x 784; return both hidden layers' outputs, mask and logits."""
-        first = torch.baddbmm(self.biases[0], x, self.weights[0]).relu_()
-        second = torch.baddbmm(self.biases[1], first, self.weights[1]).relu_()
-        mask = self.masks(*second.shape[1:]) if dropout else torch.ones((), device=self.device)
-        second *= mask
-        return first, second, mask, torch.baddbmm(self.biases[2], second, self.weights[2])
+    def forward(self, x: Tensor, dropout: bool) -> Tensor:
+        """Return the logits, K x b x 10, of x, K x b x 784."""
+        x = torch.baddbmm(self.biases[0], x, self.weights[0]).relu()
+        x = torch.baddbmm(self.biases[1], x, self.weights[1]).relu()
+        if dropout:
+            x = x * self.masks(*x.shape[1:])
+        return torch.baddbmm(self.biases[2], x, self.weights[2])
 
+    @torch.no_grad()
     def look(self, x: Tensor, y: Tensor, dropout: bool) -> tuple[Tensor, Tensor]:
         """Return K losses, each a mean over the batch, and K counts of right answers."""
-        logits = self.forward(x, dropout)[-1]
-        return _losses(logits.log_softmax(dim=2), y), (logits.argmax(dim=2) == y).sum(dim=1)
+        logits = self.forward(x, dropout)
+        return _losses(logits, y), (logits.argmax(dim=2) == y).sum(dim=1)
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
-        """Take the five steps for K x b images; return the K losses before the update.
-
-        The gradients are written out, each used as soon as it is known. The step is
-        `weight - lr * gradient` in one operation, rounded once, as SGD does it.
-        """
-        first, second, mask, logits = self.forward(x, dropout=True)
-        log_p = logits.log_softmax(dim=2)
-        gradient = (log_p.exp() - one_hot(y, logits.size(2))) / x.size(1)
-        for layer, inputs in ((2, second), (1, first), (0, x)):
-            of_weights = torch.bmm(inputs.transpose(1, 2), gradient)
-            of_biases = gradient.sum(dim=1, keepdim=True)
-            if layer:  # backpropagate through the old weights, the ReLU and, in layer 2, dropout
-                gradient = torch.bmm(gradient, self.weights[layer].transpose(1, 2))
-                gradient *= (inputs > 0) * mask if layer == 2 else inputs > 0
-            self.weights[layer].addcmul_(of_weights, self.lr, value=-1)
-            self.biases[layer].addcmul_(of_biases, self.lr, value=-1)
-        return _losses(log_p, y)
+        """Take the five steps for K x b images; return the K losses before the update."""
+        losses = _losses(self.forward(x, dropout=True), y)
+        parameters = self.weights + self.biases
+        gradients = torch.autograd.grad(losses.sum(), parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.addcmul_(gradient, self.lr, value=-1)
+        return losses.detach()
 
 
-def _losses(log_p: Tensor, y: Tensor) -> Tensor:
+def _losses(logits: Tensor, y: Tensor) -> Tensor:
     """Return the mean cross-entropy over the batch, in nats, for each of K members."""
-    return -log_p.gather(2, y.unsqueeze(2)).squeeze(2).mean(dim=1)
+    losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+    return losses.view(y.shape).mean(dim=1)

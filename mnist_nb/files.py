@@ -30,11 +30,6 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def cut(name: str, size: int) -> str:
-    """Return `name`, cut to at most `size` bytes, as file systems limit names."""
-    return name.encode(errors="surrogateescape")[:size].decode(errors="ignore")
-
-
 def _name_anew(part: Path, path: Path) -> None:
     try:
         path.hardlink_to(part)

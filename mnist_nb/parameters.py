@@ -7,58 +7,43 @@ from mnist_nb.data import DATASETS
 from mnist_nb.errors import ParameterError
 
 TRAINING_IMAGES = 60_000
-DEVICES = ("cpu", "cuda", "mps", "auto")
 
 
 class Rule(NamedTuple):
-    """What a parameter takes, in words and as a test, and the type that its value becomes."""
+    """What a parameter takes: in words, its type, and which values of that type."""
 
     words: str
-    holds: Callable[[Any], bool]
-    kept_as: Callable[[Any], Any] = lambda value: value
+    kind: Any
+    holds: Callable[[Any], bool] = lambda value: True
 
 
-def _whole(low: int, high: int, words: str = "") -> Rule:
-    words = words or f"from {low:,} to {high:,}"
-    return Rule(
-        f"a whole number {words}",
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high,
-    )
-
-
-def _number(words: str, holds: Callable[[float], bool]) -> Rule:
-    return Rule(
-        f"a number {words}",
-        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and holds(v),
-        float,
-    )
+def _up_to(high: int) -> Rule:
+    return Rule(f"a whole number from 1 to {high:,}", int, lambda v: 1 <= v <= high)
 
 
 def _one_of(*choices: str) -> Rule:
-    return Rule("one of " + ", ".join(map(repr, choices)), lambda v: v in choices)
+    return Rule("one of " + ", ".join(map(repr, choices)), str, lambda v: v in choices)
 
 
-_SWITCH = Rule("True or False", lambda v: isinstance(v, bool))
-
+_SWITCH = Rule("True or False", bool)
 RULES = {
-    "seed": _whole(-(2**63), 2**64 - 1, "that fits in 64 bits"),
+    "seed": Rule("a whole number that fits in 64 bits", int, lambda v: -(2**63) <= v < 2**64),
     "dataset": _one_of(*DATASETS),
     "data_dir": Rule(
-        "None or the path of a folder",
-        lambda v: v is None or (isinstance(v, str) and v.isprintable() and v != ""),
+        "None or the path of a folder", str | None, lambda v: v != "" and str(v).isprintable()
     ),
-    "train_size": _whole(1, TRAINING_IMAGES),
-    "val_size": _whole(1, TRAINING_IMAGES),
-    "batch_size": _whole(1, TRAINING_IMAGES),
+    "train_size": _up_to(TRAINING_IMAGES),
+    "val_size": _up_to(TRAINING_IMAGES),
+    "batch_size": _up_to(TRAINING_IMAGES),
     "shuffle": _SWITCH,
-    "hidden": _whole(1, 10_000),
-    "dropout": _number("from 0 up to, but not including, 1", lambda v: 0 <= v < 1),
-    "lr": _number("greater than 0 and below 3.4e38", lambda v: 0 < v < 3.4e38),
-    "epochs": _whole(1, 100_000),
+    "hidden": _up_to(10_000),
+    "dropout": Rule("a number from 0 up to, but not including, 1", float, lambda v: 0 <= v < 1),
+    "lr": Rule("a number greater than 0 and below 3.4e38", float, lambda v: 0 < v < 3.4e38),
+    "epochs": _up_to(100_000),
     "eval_mode": _SWITCH,
     "preload": _SWITCH,
-    "device": _one_of(*DEVICES),
-    "num_threads": _whole(1, 256),
+    "device": _one_of("cpu", "cuda", "mps", "auto"),
+    "num_threads": _up_to(256),
 }
 
 
@@ -74,9 +59,12 @@ def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     checked = {}
     for name, rule in RULES.items():
         if name in values:
-            if not rule.holds(values[name]):
-                raise ParameterError(f"{name} is {values[name]!r}; it takes {rule.words}")
-            checked[name] = rule.kept_as(values[name])
+            value = values[name]
+            kind = int | float if rule.kind is float else rule.kind
+            fits = isinstance(value, kind) and isinstance(value, bool) == (rule.kind is bool)
+            if not fits or not rule.holds(value):
+                raise ParameterError(f"{name} is {value!r}; it takes {rule.words}")
+            checked[name] = float(value) if rule.kind is float else value
     train, val = checked.get("train_size", 0), checked.get("val_size", 0)
     if train + val > TRAINING_IMAGES:
         raise ParameterError(

@@ -49,13 +49,13 @@ def main() -> None:
               "or your user data folder]")  # fmt: skip
 def data(dataset: str, data_dir: Path | None) -> None:
     """Download a dataset; check MNIST and FashionMNIST against their SHA-256 checksums."""
-    from mnist_nb.data import HASHED, fetch
+    from mnist_nb.data import CHECKSUMS, fetch
 
     log = logging.getLogger("mnist_nb")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
     folder = fetch(dataset, data_dir)
-    if dataset in HASHED:
+    if dataset in CHECKSUMS:
         click.echo(f"{dataset} is complete and verified in {folder}")
     else:
         click.echo(

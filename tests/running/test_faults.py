@@ -110,8 +110,8 @@ def test_a_full_disk_holds_no_half_data_and_all_once_there_is_room(disk, packed)
         assert refused(done, f"the data folder {disk.folder} cannot be written")
         assert re.search(FULL, done.stderr)
         for path in raw.iterdir():
-            known = data._FILES["MNIST"].get(path.name)
-            assert path.suffix == ".gz" or data._fault(path, *known) is None
+            known = data.CHECKSUMS["MNIST"].get(path.name)
+            assert path.suffix == ".gz" or data._fault(path, known) is None
         disk.make_room()
     assert mnist_nb(*fetch, cwd="/").returncode == 0
     assert len(data.hashes("MNIST", disk.folder)) == 4

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import mnist_nb
 from mnist_nb import data
 from mnist_nb.errors import ParameterError
-from mnist_nb.files import cut
 from mnist_nb.tools.runs.declared import declared_parameters, reader
 from mnist_nb.tools.runs.plans import SweepError
 
@@ -106,6 +105,11 @@ def _folder_name(values: Mapping[str, Any]) -> str:
     if said != name:
         name = f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
     return name or "defaults"
+
+
+def cut(name: str, size: int) -> str:
+    """Return `name`, cut to at most `size` bytes, as file systems limit names."""
+    return name.encode(errors="surrogateescape")[:size].decode(errors="ignore")
 
 
 def name_of(values: Mapping[str, Any]) -> str:

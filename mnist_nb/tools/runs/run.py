@@ -23,12 +23,12 @@ import nbformat
 
 from mnist_nb import data
 from mnist_nb.errors import Problem
-from mnist_nb.files import cut, write_whole
+from mnist_nb.files import write_whole
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.project import PROJECT
 from mnist_nb.tools.runs.declared import read_values
-from mnist_nb.tools.runs.identity import name_of
+from mnist_nb.tools.runs.identity import cut, name_of
 from mnist_nb.tools.runs.results import read_record
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import nbformat
 from filelock import FileLock, Timeout
 
-from mnist_nb.files import cut
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
 from mnist_nb.tools.runs.declared import declared_parameters, word_reader
-from mnist_nb.tools.runs.identity import Run, checked_runs
+from mnist_nb.tools.runs.identity import Run, checked_runs, cut
 from mnist_nb.tools.runs.plans import SweepError, count, each_row
 from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
