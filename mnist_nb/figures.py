@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 # Okabe and Ito's palette, without its black and yellow
@@ -60,6 +60,13 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
     return figure
+
+
+def plain_ticks(axis) -> None:
+    """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def images(
