@@ -1,9 +1,13 @@
-"""Draw diagrams: how numbers flow from one step to the next."""
+"""Draw diagrams that explain: the steps of a loss, a valley, the graph of a computation."""
+
+import math
+import re
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
-from mnist_nb.figures import BLUE, GREY, ORANGE
+from mnist_nb.figures import BLUE, GREY, ORANGE, RED, axes, plain_ticks
 
 
 def loss_steps(logits: Tensor, y: Tensor) -> Figure:
@@ -29,23 +33,97 @@ def loss_steps(logits: Tensor, y: Tensor) -> Figure:
         for c in range(k):
             colour = ORANGE if c == y[i] else GREY
             ax.text(-0.7, top + c, f"{c}", ha="center", va="center", fontsize=11, color=GREY)
-            _box(ax, 0.5, top + c, logits[i, c], colour, 1)
-            _box(ax, 3, top + c, probabilities[i, c], colour)
+            _box(ax, 0.5, top + c, f"{logits[i, c]:.1f}".replace("-", "−"), colour)
+            _box(ax, 3, top + c, f"{probabilities[i, c]:.2f}", colour)
         _arrow(ax, (1.3, top + (k - 1) / 2), (2.2, top + (k - 1) / 2))
-        _box(ax, 5.5, right, probabilities[i, y[i]], ORANGE)
-        _box(ax, 7.7, right, losses[i], BLUE)
+        _box(ax, 5.5, right, f"{probabilities[i, y[i]]:.2f}", ORANGE)
+        _box(ax, 7.7, right, f"{losses[i]:.2f}", BLUE)
         _arrow(ax, (3.8, right), (4.7, right))
         _arrow(ax, (6.3, right), (6.9, right))
         _arrow(ax, (8.5, right), (9.1, middle))
-    _box(ax, 9.8, middle, losses.mean(), BLUE)
+    _box(ax, 9.8, middle, f"{losses.mean():.2f}", BLUE)
     return figure
 
 
-def _box(ax, x: float, y: float, value: Tensor, colour: str, places: int = 2) -> None:
-    """Write `value` into a box with its middle at `x`, `y` and an edge of `colour`."""
-    ax.text(x, y, f"{value.item():.{places}f}".replace("-", "−"), ha="center", va="center",
-            fontsize=12, bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": colour,
-                               "linewidth": 1 if colour == GREY else 3})  # fmt: skip
+def valley(
+    across: Sequence[float], along: Sequence[float], losses: Tensor, paths: dict[str, Tensor]
+) -> Figure:
+    """Draw up to three walks over a loss surface: label -> n x 2 places (across, along).
+
+    The surface is len(across) x len(along) `losses`, drawn as contours, each at 1.35 times the
+    loss of the one inside it. Places beyond its edges are cut off. All walks start together.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    ax = figure.add_subplot(xlim=(along[0], along[-1]), ylim=(across[0], across[-1]))
+    levels = [1.02 * losses.min().item() * 1.35**k for k in range(12)]
+    contours = ax.contour(along, across, losses, levels=levels, colors=GREY, linewidths=0.7)
+    ax.clabel(contours, levels[1::2], fmt="%.1f", fontsize=11)
+    looks = [(BLUE, "o", "-"), (ORANGE, "s", "-"), (RED, "^", "--")][: len(paths)]
+    for (label, path), (colour, marker, dashes) in zip(paths.items(), looks, strict=True):
+        ax.plot(path[:, 1], path[:, 0], color=colour, linestyle=dashes, marker=marker,
+                markersize=4, label=label)  # fmt: skip
+    ax.plot(path[0, 1], path[0, 0], "*", color="black", markersize=14, label="start")
+    ax.set_xlabel("distance along the valley", fontsize=11)
+    ax.set_ylabel("distance across it", fontsize=11)
+    figure.legend(frameon=False, ncols=4, loc="outside upper center", fontsize=11)
+    return figure
+
+
+def learning_rates(losses: dict[float, float], unstable: tuple[float, float]) -> Figure:
+    """Plot learning rate -> validation loss on logarithmic axes, and shade `unstable` rates."""
+    figure, ax = axes(xlabel="learning rate", ylabel="validation loss (nats)",
+                      xscale="log", yscale="log")  # fmt: skip
+    ax.plot(losses.keys(), losses.values(), "o-", color=BLUE, label="after one epoch")
+    ax.axvspan(*unstable, color=ORANGE, alpha=0.3, label="unstable: no two runs alike")
+    ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
+    ticks = [*losses, *unstable]
+    ax.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
+    plain_ticks(ax.yaxis)
+    ax.legend(frameon=False, loc="lower left", fontsize=11)
+    return figure
+
+
+def graph(loss: Tensor, model: nn.Module) -> Figure:
+    """Draw the operations from the parameters of `model` to the scalar `loss`, left to right.
+
+    They are read from `loss.grad_fn`, and the arrows go the way of `loss.backward()`. What
+    stands between a parameter and the chain, such as a transposition, is left out.
+    """
+    names = {id(p): f"{name}\n{' × '.join(map(str, p.shape))}"
+             for name, p in model.named_parameters()}  # fmt: skip
+    chain, node = [], loss.grad_fn
+    while node:
+        inputs = [to for to, _ in node.next_functions if to]
+        found = {to: _parameter(to) for to in inputs}
+        operation = re.sub(r"Backward\d*$|(?<=[a-z])(?=[A-Z])", "\n", node.name()).strip()
+        chain.append((operation, [names[id(p)] for p in found.values() if p is not None]))
+        node = next((to for to, p in found.items() if p is None), None)
+    figure = Figure(figsize=(7, 2.7), layout="constrained")
+    ax = figure.add_subplot(xlim=(-0.5, len(chain) + 0.4), ylim=(-1.5, 1.5))
+    ax.set_axis_off()
+    _box(ax, len(chain), 0, f"loss\n{loss.item():.2f}", RED)
+    for x, (operation, parameters) in enumerate(reversed(chain)):
+        _box(ax, x, 0, operation, BLUE)
+        _arrow(ax, (x + 0.64, 0), (x + 0.37, 0))
+        for side, name in zip((1, -1), parameters, strict=False):  # above: bias, below: weight
+            _box(ax, x, 1.2 * side, name, ORANGE)
+            _arrow(ax, (x, 0.25 * side), (x, 0.85 * side))
+    return figure
+
+
+def _parameter(node) -> Tensor | None:
+    """Return the parameter that `node` leads to, directly or through one operation, or None."""
+    for to in (node, *(to for to, _ in node.next_functions)):
+        if hasattr(to, "variable"):
+            return to.variable if to is node or len(node.next_functions) == 1 else None
+    return None
+
+
+def _box(ax, x: float, y: float, text: str, colour: str) -> None:
+    """Write `text` into a box with its middle at `x`, `y` and an edge of `colour`."""
+    ax.text(x, y, text, ha="center", va="center", fontsize=11,
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour,
+                  "linewidth": 1 if colour == GREY else 2})  # fmt: skip
 
 
 def _arrow(ax, start: tuple, end: tuple) -> None:

@@ -12,10 +12,9 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgba
 from PIL import Image
 
-from mnist_nb import drawings, figures
+from mnist_nb import figures
 from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
 RUNS = np.array([[1.0, 2.0], [2.0, 2.0], [6.0, 2.0]])  # standard deviations sqrt(7) and 0
@@ -224,22 +223,10 @@ def test_a_figure_is_the_same_bytes_each_time_and_carries_its_alt_text(monkeypat
     assert set(picture.info) == {"dpi"}  # no version, no date
 
 
-def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_right_class():
-    logits = torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.0, 0.0]])
-    (ax,) = drawings.loss_steps(logits, torch.tensor([1, 0, 0])).axes
-    boxes = [text for text in ax.texts if text.get_bbox_patch()]
-    columns = {}
-    for box in boxes:
-        columns.setdefault(box.get_position()[0], []).append(box.get_text())
-    assert list(columns.values()) == [
-        ["0.0", "0.0", "2.0", "−1.0", "0.0", "0.0"],
-        ["0.50", "0.50", "0.95", "0.05", "0.50", "0.50"],
-        ["0.50", "0.95", "0.50"],
-        ["0.69", "0.05", "0.69"],
-        ["0.48"],
-    ]
-    picked = [box.get_bbox_patch().get_edgecolor() == to_rgba(ORANGE) for box in boxes]
-    scores = [p for p, box in zip(picked, boxes, strict=True) if box.get_position()[0] == 0.5]
-    assert scores == [False, True, True, False, True, False]
-    names = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
-    assert names == ["scores", "softmax", "pick", "−ln", "mean"]
+def test_a_logarithmic_axis_has_plain_numbers_at_1_2_and_5():
+    (ax,) = figures.curves({"a": ([1, 2], [0.01, 3])}, yscale="log", ylim=(0.01, 3)).axes
+    figures.plain_ticks(ax.yaxis)
+    values = [value for value in ax.get_yticks() if 0.01 <= value <= 3]
+    assert np.allclose(values, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
+    assert [ax.yaxis.get_major_formatter()(v) for v in (0.01, 0.5, 2)] == ["0.01", "0.5", "2"]
+    assert ax.yaxis.get_minor_formatter()(0.3) == ""
