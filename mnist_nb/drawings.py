@@ -42,7 +42,7 @@ def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: Sequence
     rest: what follows, one wide box for each.
     """
     figure = Figure(figsize=(7, 1.7), layout="constrained")
-    ax = figure.add_subplot(xlim=(-0.1, 22.6), ylim=(-1.6, 1.5))
+    ax = figure.add_subplot(xlim=(-0.1, 21.1), ylim=(-1.6, 1.5))
     ax.set_axis_off()
     start = 0
     for place, (size, meaning) in enumerate(fields):
@@ -54,7 +54,7 @@ def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: Sequence
         ax.plot([start + 0.1, start + size - 0.1], [-0.2, -0.2], color=colour, linewidth=2)
         ax.text(start + size / 2, -0.4, meaning, ha="center", va="top", fontsize=11)
         start += size
-    width = (22.5 - start) / len(rest)
+    width = (21 - start) / len(rest)
     for place, meaning in enumerate(rest):
         left = start + place * width
         ax.add_patch(Rectangle((left + 0.05, 0), width - 0.1, 1, facecolor=SKY, alpha=0.4))

@@ -347,7 +347,7 @@ def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
     (ax,) = figure.axes
     assert words(ax) == ["7", "type", "0", "255", "length", "one", "…", "header",
                          "one byte per pixel"]  # fmt: skip
-    assert [round(left, 2) for left, *_ in boxes(ax)] == [0.05, 1.05, 2.05, 3.05, 12.8]
+    assert [round(left, 2) for left, *_ in boxes(ax)] == [0.05, 1.05, 2.05, 3.05, 12.05]
     edges = [box.get_edgecolor() for box in ax.patches[:3]]
     assert edges == [to_rgba(BLUE), to_rgba(ORANGE), to_rgba(ORANGE)]
 
