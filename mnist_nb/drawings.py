@@ -5,9 +5,10 @@ import re
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from mnist_nb.figures import BLUE, GREY, ORANGE, RED, axes, plain_ticks
+from mnist_nb.figures import BLUE, GREY, ORANGE, RED, SKY, axes, plain_ticks
 
 
 def loss_steps(logits: Tensor, y: Tensor) -> Figure:
@@ -108,6 +109,90 @@ def graph(loss: Tensor, model: nn.Module) -> Figure:
         for side, name in zip((1, -1), parameters, strict=False):  # above: bias, below: weight
             _box(ax, x, 1.2 * side, name, ORANGE)
             _arrow(ax, (x, 0.25 * side), (x, 0.85 * side))
+    return figure
+
+
+def close_up(picture: Tensor, rows: range, columns: range) -> Figure:
+    """Draw `picture`, h x w bytes, and beside it the framed `rows` and `columns` with their bytes.
+
+    Byte 0 is white and 255 is black.
+    """
+    figure = Figure(figsize=(7, 2.7), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.85])
+    edges = (columns.start - 0.5, columns.stop - 0.5, rows.stop - 0.5, rows.start - 0.5)
+    piece = picture[rows.start : rows.stop, columns.start : columns.stop]
+    left.imshow(picture, cmap="gray_r", vmin=0, vmax=255)
+    left.add_patch(Rectangle((edges[0], edges[3]), len(columns), len(rows), fill=False,
+                             edgecolor=RED, linewidth=2))  # fmt: skip
+    right.imshow(piece, cmap="gray_r", vmin=0, vmax=255, extent=edges)
+    for row, numbers in zip(rows, piece.tolist(), strict=True):
+        for column, number in zip(columns, numbers, strict=True):
+            right.text(column, row, number, ha="center", va="center", fontsize=11,
+                       color="white" if number > 127 else "black")  # fmt: skip
+    right.set(xticks=columns, yticks=rows)
+    right.spines[:].set(color=RED, linewidth=2)
+    for ax in (left, right):
+        ax.tick_params(labelsize=11)
+        ax.set_xlabel("column", fontsize=11)
+        ax.set_ylabel("row", fontsize=11)
+    return figure
+
+
+def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: Sequence[str]) -> Figure:
+    """Draw the first bytes of a file as boxes, with the meaning of each field under them.
+
+    fields: (number of bytes, meaning), from the first byte on.
+    rest: what follows, one wide box for each.
+    """
+    figure = Figure(figsize=(7, 1.7), layout="constrained")
+    ax = figure.add_subplot(xlim=(-0.1, 21.1), ylim=(-1.6, 1.5))
+    ax.set_axis_off()
+    start = 0
+    for place, (size, meaning) in enumerate(fields):
+        colour = (BLUE, ORANGE)[place % 2]
+        for at in range(start, start + size):
+            ax.add_patch(Rectangle((at + 0.05, 0), 0.9, 1, facecolor="white", edgecolor=colour,
+                                   linewidth=2))  # fmt: skip
+            ax.text(at + 0.5, 0.5, content[at], ha="center", va="center", fontsize=11)
+        ax.plot([start + 0.1, start + size - 0.1], [-0.2, -0.2], color=colour, linewidth=2)
+        ax.text(start + size / 2, -0.4, meaning, ha="center", va="top", fontsize=11)
+        start += size
+    width = (21 - start) / len(rest)
+    for place, meaning in enumerate(rest):
+        left = start + place * width
+        ax.add_patch(Rectangle((left + 0.05, 0), width - 0.1, 1, facecolor=SKY, alpha=0.4))
+        ax.text(left + width / 2, 0.5, meaning, ha="center", va="center", fontsize=11)
+    ax.text(0, 1.15, "header", fontsize=11)
+    ax.text(start, 1.15, "one byte per pixel", fontsize=11)
+    return figure
+
+
+def split(parts: dict[str, int], apart: dict[str, int]) -> Figure:
+    """Draw how one set is split into `parts`, beside sets that stay `apart`: name -> size.
+
+    The width of a bar is its size.
+    """
+    figure = Figure(figsize=(7, 2.5), layout="constrained")
+    whole = sum(parts.values())
+    gap = whole / 12
+    ax = figure.add_subplot(xlim=(-gap / 4, whole + sum(apart.values()) + (len(apart) + 1) * gap),
+                            ylim=(-0.9, 3))  # fmt: skip
+    ax.set_axis_off()
+
+    def bar(left: float, bottom: float, size: int, name: str, colour: str) -> float:
+        ax.add_patch(Rectangle((left, bottom), size, 0.8, facecolor=colour, edgecolor="white"))
+        ax.text(left + size / 2, bottom - 0.1, f"{name}\n{size:,}", ha="center", va="top",
+                fontsize=11)  # fmt: skip
+        return left + size
+
+    right = bar(0, 2.1, whole, "in the training files", SKY)
+    for name, size in apart.items():
+        right = bar(right + gap, 2.1, size, name, GREY)
+    left = 0
+    for (name, size), colour in zip(parts.items(), (BLUE, ORANGE, RED), strict=False):
+        ax.annotate("", (left + size / 2, 0.85), (left + size / 2, 1.15),
+                    arrowprops={"arrowstyle": "->", "color": GREY})  # fmt: skip
+        left = bar(left, 0, size, name, colour)
     return figure
 
 

@@ -86,3 +86,51 @@ def test_the_graph_is_that_of_the_loss_with_each_parameter_at_its_operation():
     arrows = [t for t in ax.texts if not t.get_text()]
     assert len(arrows) == 5 + 4
     assert all(t.xy[0] < t.get_position()[0] for t in arrows if t.xy[1] == 0)  # backwards
+
+
+def words(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_text()]
+
+
+def boxes(ax) -> list[tuple]:
+    """Left, bottom, width and height of each box."""
+    return [(*box.get_xy(), box.get_width(), box.get_height()) for box in ax.patches]
+
+
+def test_a_close_up_frames_a_piece_and_writes_its_bytes():
+    picture = torch.arange(36, dtype=torch.uint8).view(6, 6) * 7
+    left, right = drawings.close_up(picture, range(1, 3), range(2, 5)).axes
+    assert np.array_equal(left.images[0].get_array(), picture)
+    assert boxes(left) == [(1.5, 0.5, 3, 2)]
+    assert np.array_equal(right.images[0].get_array(), picture[1:3, 2:5])
+    assert right.images[0].get_extent() == [1.5, 4.5, 2.5, 0.5]  # row 1 on top
+    assert [(*text.get_position(), text.get_text()) for text in right.texts] == [
+        (2, 1, "56"), (3, 1, "63"), (4, 1, "70"), (2, 2, "98"), (3, 2, "105"), (4, 2, "112"),
+    ]  # fmt: skip
+    for ax in (left, right):
+        assert ax.images[0].get_clim() == (0, 255)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("column", "row")
+
+
+def test_bytes_are_written_in_white_on_dark_pixels():
+    _, right = drawings.close_up(torch.tensor([[127, 128]]), range(1), range(2)).axes
+    assert [text.get_color() for text in right.texts] == ["black", "white"]
+
+
+def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
+    figure = drawings.file_start(b"\x07\x00\xff!", [(1, "type"), (2, "length")], ["one", "…"])
+    (ax,) = figure.axes
+    assert words(ax) == ["7", "type", "0", "255", "length", "one", "…", "header",
+                         "one byte per pixel"]  # fmt: skip
+    assert [round(left, 2) for left, *_ in boxes(ax)] == [0.05, 1.05, 2.05, 3.05, 12.05]
+    edges = [box.get_edgecolor() for box in ax.patches[:3]]
+    assert edges == [to_rgba(BLUE), to_rgba(ORANGE), to_rgba(ORANGE)]
+
+
+def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
+    (ax,) = drawings.split({"a": 900, "b": 300}, {"c": 500}).axes
+    assert words(ax) == ["in the training files\n1,200", "c\n500", "a\n900", "b\n300"]
+    assert boxes(ax) == [(0, 2.1, 1200, 0.8), (1300, 2.1, 500, 0.8), (0, 0, 900, 0.8),
+                         (900, 0, 300, 0.8)]  # fmt: skip
+    arrows = [text.xy[0] for text in ax.texts if not text.get_text()]
+    assert arrows == [450, 1050]
