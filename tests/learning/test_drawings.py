@@ -1,5 +1,7 @@
 """What the diagrams draw, read from their artists."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,52 @@ def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
                          (900, 0, 300, 0.8)]  # fmt: skip
     arrows = [text.xy[0] for text in ax.texts if not text.get_text()]
     assert arrows == [450, 1050]
+
+
+def words(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_text()]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counts", "dots"),
+    [([784, 64, 64, 10], [50_240, 4_160, 650], [8, 8, 8, 10]), ([3, 2], [8], [3, 2])],
+)
+def test_a_network_is_drawn_with_its_sizes_and_its_parameters(sizes, counts, dots):
+    picture = torch.rand(5, 5)
+    first, chain, bar = drawings.network(sizes, picture).axes
+    assert np.array_equal(first.images[0].get_array(), picture)
+    columns = [line for line in chain.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in columns] == dots
+    assert [set(line.get_xdata()) for line in columns] == [{k} for k in range(len(sizes))]
+    connected = sum(a * b for a, b in pairwise(dots))
+    assert len(chain.lines) == len(columns) + connected
+    names = ["pixels", *["hidden"] * (len(sizes) - 2), "scores"]
+    said = words(chain)
+    for n, name in zip(sizes, names, strict=True):
+        assert f"{n}\n{name}" in said
+    for (a, b), count in zip(pairwise(sizes), counts, strict=True):
+        assert f"{a} × {b} + {b}\n= {count:,}" in said
+    assert [patch.get_width() for patch in bar.patches] == counts
+    assert [patch.get_x() for patch in bar.patches] == [
+        sum(counts[:k]) for k in range(len(counts))
+    ]
+    assert f"{sum(counts):,}" in bar.get_title()
+
+
+def test_regions_have_the_colour_of_the_answer_at_their_place():
+    points = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
+    right = torch.tensor([1, 1, 0])
+    nets = {
+        "right": lambda p: torch.stack([-p[:, 0], p[:, 0]], dim=1),
+        "above": lambda p: torch.stack([-p[:, 1], p[:, 1]], dim=1),
+    }
+    across, up = drawings.regions(points, right, nets).axes
+    assert [across.get_title(), up.get_title()] == ["right", "above"]
+    for ax, picture in ((across, "columns"), (up, "rows")):
+        answers = np.asarray(ax.images[0].get_array())
+        answers = answers if picture == "columns" else answers.T
+        assert not answers[:, :100].any() and answers[:, 101:].all()
+        assert ax.images[0].origin == "lower"
+        assert ax.images[0].get_extent() == pytest.approx([-2.2, 2.2, -2.2, 2.2])
+        drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+        assert drawn == {"class 0": [[-1, 0]], "class 1": [[1, 0], [0, 2]]}
