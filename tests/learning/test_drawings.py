@@ -138,10 +138,6 @@ def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
     assert arrows == [450, 1050]
 
 
-def words(ax) -> list[str]:
-    return [text.get_text() for text in ax.texts if text.get_text()]
-
-
 @pytest.mark.parametrize(
     ("sizes", "counts", "dots"),
     [([784, 64, 64, 10], [50_240, 4_160, 650], [8, 8, 8, 10]), ([3, 2], [8], [3, 2])],
