@@ -7,7 +7,7 @@ import click
 import nbformat
 import pytest
 import yaml
-from conftest import CHAPTERS, PROJECT, WALKTHROUGH
+from conftest import CHAPTERS, NOTEBOOKS, PROJECT, WALKTHROUGH
 from PIL import Image
 
 from mnist_nb.parameters import RULES
@@ -17,7 +17,8 @@ from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.site import front
 from mnist_nb.tools.site.html import PublishError, read_page
 
-PAGES = {p.name: p for p in [PROJECT / "README.md", PROJECT / "CHANGELOG.md",
+GLOSSARY = PROJECT / "notebooks" / "glossary.md"
+PAGES = {p.name: p for p in [PROJECT / "README.md", PROJECT / "CHANGELOG.md", GLOSSARY,
                              *sorted((PROJECT / "docs").glob("*.md"))]}  # fmt: skip
 TEXT = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -43,6 +44,27 @@ def test_every_link_leads_to_a_file_and_to_a_heading_of_it(name):
         file = (PAGES[name].parent / path).resolve() if path else PAGES[name]
         assert file.exists() and file.is_relative_to(PROJECT.resolve()), target
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_link_of_a_notebook_leads_to_a_file_and_each_word_to_its_place_in_the_glossary(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.is_file() and found.is_relative_to(PROJECT / "notebooks"), target
+        if found == GLOSSARY:
+            assert not anchor or anchor in anchors(TEXT[GLOSSARY.name]), target
+
+
+def test_the_glossary_is_in_alphabetical_order_and_names_a_chapter_for_each_word():
+    entries = re.split(r"^### ", TEXT[GLOSSARY.name], flags=re.MULTILINE)[1:]
+    words = [entry.splitlines()[0] for entry in entries]
+    assert words == sorted(set(words)) and len(words) > 40
+    assert all(re.search(r"→ \[[\w ]+\]\(\d\d_\w+\.ipynb\)$", e.strip()) for e in entries)
 
 
 def test_every_page_is_reached_from_readme():
