@@ -64,7 +64,7 @@ def test_the_glossary_is_in_alphabetical_order_and_names_a_chapter_for_each_word
     entries = re.split(r"^### ", TEXT[GLOSSARY.name], flags=re.MULTILINE)[1:]
     words = [entry.splitlines()[0] for entry in entries]
     assert words == sorted(set(words)) and len(words) > 40
-    assert all(re.search(r"→ \[[\w ]+\]\(\d\d_\w+\.ipynb\)$", e.strip()) for e in entries)
+    assert all(re.search(r"→\s\[[\w ]+\]\(\d\d_\w+\.ipynb\)$", e.strip()) for e in entries)
 
 
 def test_every_page_is_reached_from_readme():
