@@ -1,6 +1,5 @@
 """Draw diagrams that explain: the steps of a loss, a valley, the graph of a computation."""
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY, axes, plain_ticks
+from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY
 
 
 def loss_steps(logits: Tensor, y: Tensor) -> Figure:
@@ -72,20 +71,6 @@ def valley(
     ax.set_xlabel("distance along the valley", fontsize=11)
     ax.set_ylabel("distance across it", fontsize=11)
     figure.legend(frameon=False, ncols=4, loc="outside upper center", fontsize=11)
-    return figure
-
-
-def learning_rates(losses: dict[float, float], unstable: tuple[float, float]) -> Figure:
-    """Plot learning rate -> validation loss on logarithmic axes, and shade `unstable` rates."""
-    figure, ax = axes(xlabel="learning rate", ylabel="validation loss (nats)",
-                      xscale="log", yscale="log")  # fmt: skip
-    ax.plot(losses.keys(), losses.values(), "o-", color=BLUE, label="after one epoch")
-    ax.axvspan(*unstable, color=ORANGE, alpha=0.3, label="unstable: no two runs alike")
-    ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
-    ticks = [*losses, *unstable]
-    ax.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
-    plain_ticks(ax.yaxis)
-    ax.legend(frameon=False, loc="lower left", fontsize=11)
     return figure
 
 

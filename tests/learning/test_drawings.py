@@ -20,10 +20,6 @@ def names_of_axes(figure) -> tuple:
     return figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
 
 
-def legend(figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-
-
 def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_right_class():
     logits = torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.0, 0.0]])
     (ax,) = drawings.loss_steps(logits, torch.tensor([1, 0, 0])).axes
@@ -59,19 +55,6 @@ def test_a_valley_has_contours_and_walks_that_start_together():
     assert names_of_axes(figure) == ("distance along the valley", "distance across it")
     with pytest.raises(ValueError):
         drawings.valley(across, along, surface, walks | {"fourth": walks["x"]})
-
-
-def test_learning_rates_are_drawn_on_logarithmic_axes_beside_the_unstable_ones():
-    figure = drawings.learning_rates({0.01: 0.5, 0.1: 0.2}, unstable=(1, 10))
-    (ax,) = figure.axes
-    assert lines(figure)["after one epoch"] == [[0.01, 0.5], [0.1, 0.2]]
-    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.01", "0.1", "1", "10"]
-    (shaded,) = ax.patches
-    assert (shaded.get_x(), shaded.get_width()) == (1, 9)
-    assert legend(figure) == [
-        "after one epoch", "unstable: no two runs alike", "guessing: ln 10",
-    ]  # fmt: skip
 
 
 def test_the_graph_is_that_of_the_loss_with_each_parameter_at_its_operation():
