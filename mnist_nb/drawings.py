@@ -269,3 +269,39 @@ def _box(ax, x: float, y: float, text: str, colour: str) -> None:
 def _arrow(ax, start: tuple, end: tuple) -> None:
     """Draw an arrow from `start` to `end`, both (x, y)."""
     ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.5})
+
+
+def training_steps() -> Figure:
+    """Draw the training loop's five steps, and what each reads (dashed) and writes (solid)."""
+    figure = Figure(figsize=(7, 2.9), layout="constrained")
+    ax = figure.add_subplot(xlim=(-1, 9.1), ylim=(-1, 1.5))
+    ax.set_axis_off()
+    steps = ("1. forward\npass", "2. objective", "3. clear", "4. gradients", "5. step")
+    places = {step: (2 * i, 1) for i, step in enumerate(steps)}
+    places |= {"logits": (1, 0), "J": (3, 0), "gradients": (5.5, 0), "weights": (8, 0)}
+    for name, (x, y) in places.items():
+        look = {"boxstyle": "round,pad=0.4", "facecolor": "white", "linewidth": 2}
+        ax.text(x, y, name, ha="center", va="center", fontsize=12,
+                bbox=look | {"edgecolor": BLUE if y else ORANGE})  # fmt: skip
+    changed = {"logits": 0, "J": 2, "gradients": 4, "gradients ": 6, "weights": 8}
+    words = ("writes", "writes", "empties", "adds to", "changes")
+    read = {1: 2, 3: 6, 5.5: 8}  # where what is read stands: where its step stands
+    for (name, step), word in zip(changed.items(), words, strict=True):
+        to = places[name.strip()][0]
+        to += 0.3 * (step - to)
+        _line(ax, [(step, 0.68), (to, 0.24)], GREY, "-")
+        side, gap = ("right", -0.1) if name == "gradients" else ("left", 0.15)
+        ax.text(step + 0.2 * (to - step) + gap, 0.59, word, fontsize=11, ha=side, va="center")
+    for store, step in read.items():
+        _line(ax, [(store + 0.35, 0.24), (step - 0.3, 0.72)], GREY, "--")
+    _line(ax, [(8, -0.25), (8, -0.7), (-0.6, -0.7), (-0.6, 0.62)], GREY, "--")
+    ax.text(4, -0.7, "read for the next batch", fontsize=11, ha="center", va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})  # fmt: skip
+    return figure
+
+
+def _line(ax, corners: list[tuple], colour: str, dashes: str) -> None:
+    """Draw a line through `corners`, each (x, y), with an arrowhead at its end."""
+    ax.plot(*zip(*corners[:-1], strict=True), color=colour, linewidth=1.5, linestyle=dashes)
+    ax.annotate("", corners[-1], corners[-2], arrowprops={
+        "arrowstyle": "->", "color": colour, "linewidth": 1.5, "linestyle": dashes})  # fmt: skip

@@ -164,3 +164,22 @@ def test_regions_have_the_colour_of_the_answer_at_their_place():
         assert ax.images[0].get_extent() == pytest.approx([-2.2, 2.2, -2.2, 2.2])
         drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
         assert drawn == {"class 0": [[-1, 0]], "class 1": [[1, 0], [0, 2]]}
+
+
+def test_the_training_steps_stand_in_order_and_each_store_is_written_by_its_step():
+    (ax,) = drawings.training_steps().axes
+    boxes = {text.get_text(): text for text in ax.texts if text.get_bbox_patch()}
+    steps = ["1. forward\npass", "2. objective", "3. clear", "4. gradients", "5. step"]
+    stores = ["logits", "J", "gradients", "weights"]
+    assert list(boxes) == [*steps, *stores, "read for the next batch"]
+    words = ["writes", "writes", "empties", "adds to", "changes"]
+    assert [t.get_text() for t in ax.texts if t.get_text() in words] == words
+    places = [boxes[name].get_position()[0] for name in steps]
+    assert places == sorted(places) and len(set(places)) == 5
+    heads = [note.xy for note in ax.texts if getattr(note, "arrow_patch", None)]
+    written = [x for x, y in heads if y < 0.5]  # arrows that end above a store
+    near = [min(stores, key=lambda s: abs(boxes[s].get_position()[0] - x)) for x in written]
+    assert near == ["logits", "J", "gradients", "gradients", "weights"]
+    read = [x for x, y in heads if y > 0.5]  # arrows that end below a step
+    near = [min(steps, key=lambda s: abs(boxes[s].get_position()[0] - x))[0] for x in read]
+    assert near == ["2", "4", "5", "1"]

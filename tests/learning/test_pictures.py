@@ -67,6 +67,7 @@ DRAWN = {
     "loss_steps": lambda: drawings.loss_steps(
         torch.tensor([[2.0, 1.0, -1.0], [0.5, 0.0, 3.0]]), torch.tensor([0, 1])
     ),
+    "training_steps": drawings.training_steps,
 }  # fmt: skip
 
 
