@@ -37,15 +37,15 @@ def loss_steps(logits: Tensor, y: Tensor) -> Figure:
             colour = ORANGE if c == y[i] else GREY
             ax.text(-0.7, top + c, f"{c}", ha="center", va="center", fontsize=11, color=GREY)
             _box(ax, 0.5, top + c, f"{logits[i, c]:.1f}".replace("-", "−"), colour)
-            _box(ax, 3, top + c, f"{probabilities[i, c]:.2f}", colour)
+            _box(ax, 3, top + c, f"{probabilities[i, c]:.3f}", colour)
         for x, tip in ((1.2, 1.1), (2.15, 2.25)):  # brackets, as softmax needs all k scores
             ax.plot([tip, x, x, tip], [top - 0.3] * 2 + [top + k - 0.7] * 2, color=GREY)
         _arrow(ax, (1.3, top + (k - 1) / 2), (2.05, top + (k - 1) / 2))
-        _box(ax, 5.5, right, f"{probabilities[i, y[i]]:.2f}", ORANGE)
+        _box(ax, 5.5, right, f"{probabilities[i, y[i]]:.3f}", ORANGE)
         _box(ax, 7.7, right, f"{losses[i]:.2f}", BLUE)
         _arrow(ax, (3.8, right), (4.7, right))
         _arrow(ax, (6.3, right), (6.9, right))
-        _arrow(ax, (8.5, right), (9.1, middle))
+        _arrow(ax, (8.2, right), (9.1, middle))
     _box(ax, 9.8, middle, f"{losses.mean():.2f}", BLUE)
     return figure
 

@@ -29,8 +29,8 @@ def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_ri
         columns.setdefault(box.get_position()[0], []).append(box.get_text())
     assert list(columns.values()) == [
         ["0.0", "0.0", "2.0", "−1.0", "0.0", "0.0"],
-        ["0.50", "0.50", "0.95", "0.05", "0.50", "0.50"],
-        ["0.50", "0.95", "0.50"],
+        ["0.500", "0.500", "0.953", "0.047", "0.500", "0.500"],
+        ["0.500", "0.953", "0.500"],
         ["0.69", "0.05", "0.69"],
         ["0.48"],
     ]
