@@ -128,42 +128,39 @@ def close_up(picture: Tensor, rows: range, columns: range) -> Figure:
     return figure
 
 
-def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: Sequence[str]) -> Figure:
+def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: str) -> Figure:
     """Draw the first bytes of a file as boxes, with the meaning of each field under them.
 
     fields: (number of bytes, meaning), from the first byte on.
-    rest: what follows, one wide box for each.
+    rest: what follows, in one wide box that is open to the right.
     """
-    figure = Figure(figsize=(7, 1.7), layout="constrained")
-    ax = figure.add_subplot(xlim=(-0.1, 21.1), ylim=(-1.6, 1.5))
+    total = sum(size for size, _ in fields)
+    figure = Figure(figsize=(7, 1.4), layout="constrained")
+    ax = figure.add_subplot(xlim=(-0.1, total + 3.6), ylim=(-1.4, 1.5))
     ax.set_axis_off()
     start = 0
     for place, (size, meaning) in enumerate(fields):
         colour = (BLUE, ORANGE)[place % 2]
         for at in range(start, start + size):
-            ax.add_patch(Rectangle((at + 0.05, 0), 0.9, 1, facecolor="white", edgecolor=colour,
-                                   linewidth=2))  # fmt: skip
+            ax.add_patch(Rectangle((at, 0), 1, 1, facecolor="white", edgecolor=colour))
             ax.text(at + 0.5, 0.5, content[at], ha="center", va="center", fontsize=11)
         ax.plot([start + 0.1, start + size - 0.1], [-0.2, -0.2], color=colour, linewidth=2)
         ax.text(start + size / 2, -0.4, meaning, ha="center", va="top", fontsize=11)
         start += size
-    width = (21 - start) / len(rest)
-    for place, meaning in enumerate(rest):
-        left = start + place * width
-        ax.add_patch(Rectangle((left + 0.05, 0), width - 0.1, 1, facecolor=SKY, alpha=0.4))
-        ax.text(left + width / 2, 0.5, meaning, ha="center", va="center", fontsize=11)
+    ax.add_patch(Rectangle((total + 0.1, 0), 4, 1, facecolor=SKY, alpha=0.4))
+    ax.text(total + 1.85, 0.5, rest, ha="center", va="center", fontsize=11)
     ax.text(0, 1.15, "header", fontsize=11)
-    ax.text(start, 1.15, "one byte per pixel", fontsize=11)
     return figure
 
 
-def split(parts: dict[str, int], apart: dict[str, int]) -> Figure:
-    """Draw how one set is split into `parts`, beside sets that stay `apart`: name -> size.
+def split(parts: dict[str, Sequence[int]], apart: dict[str, int]) -> Figure:
+    """Draw how one set is split into `parts`, beside sets that stay `apart`.
 
-    The width of a bar is its size.
+    parts: name -> positions in the whole set; one in a hundred of the last part's is marked there.
+    apart: name -> size. The width of a bar is its size.
     """
-    figure = Figure(figsize=(7, 2.5), layout="constrained")
-    whole = sum(parts.values())
+    figure = Figure(figsize=(7, 2.7), layout="constrained")
+    whole = sum(map(len, parts.values()))
     gap = whole / 12
     ax = figure.add_subplot(xlim=(-gap / 4, whole + sum(apart.values()) + (len(apart) + 1) * gap),
                             ylim=(-0.9, 3))  # fmt: skip
@@ -175,14 +172,14 @@ def split(parts: dict[str, int], apart: dict[str, int]) -> Figure:
                 fontsize=11)  # fmt: skip
         return left + size
 
-    right = bar(0, 2.1, whole, "in the training files", SKY)
+    colours = (BLUE, ORANGE, RED)[: len(parts)]
+    right = bar(0, 2.1, whole, "in the training files", colours[0])
     for name, size in apart.items():
         right = bar(right + gap, 2.1, size, name, GREY)
+    ax.vlines(list(parts.values())[-1][::100], 2.1, 2.9, color=colours[-1], linewidth=2)
     left = 0
-    for (name, size), colour in zip(parts.items(), (BLUE, ORANGE, RED), strict=False):
-        ax.annotate("", (left + size / 2, 0.85), (left + size / 2, 1.15),
-                    arrowprops={"arrowstyle": "->", "color": GREY})  # fmt: skip
-        left = bar(left, 0, size, name, colour)
+    for (name, positions), colour in zip(parts.items(), colours, strict=True):
+        left = bar(left, 0, len(positions), name, colour)
     return figure
 
 

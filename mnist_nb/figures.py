@@ -238,20 +238,3 @@ def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str
     """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
     mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
-
-
-def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labels) -> Figure:
-    """Plot pairs of numbers, label -> (first, second), each joined by a line; call them `names`.
-
-    A pair that rises is red, one that falls is blue.
-    """
-    figure, ax = axes(**labels)
-    for place, (first, second) in enumerate(pairs.values()):
-        ax.plot([place, place], [first, second], color=RED if second > first else BLUE, zorder=2)
-    for at, (name, marker, face) in enumerate(zip(names, "os", ("white", "black"), strict=True)):
-        ax.plot(range(len(pairs)), [pair[at] for pair in pairs.values()], marker, color="black",
-                markerfacecolor=face, label=name, zorder=3)  # fmt: skip
-    ax.set_xticks(range(len(pairs)), pairs)
-    ax.margins(y=0.2)  # room for the legend
-    ax.legend(frameon=False, ncols=2, loc="upper center")
-    return figure

@@ -230,16 +230,3 @@ def test_a_logarithmic_axis_has_plain_numbers_at_1_2_and_5():
     assert np.allclose(values, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
     assert [ax.yaxis.get_major_formatter()(v) for v in (0.01, 0.5, 2)] == ["0.01", "0.5", "2"]
     assert ax.yaxis.get_minor_formatter()(0.3) == ""
-
-
-def test_pairs_are_joined_red_if_they_rise_and_blue_if_they_fall():
-    figure = figures.paired({"a": (1, 3), "b": (2, 0.5)}, ("before", "after"), xlabel="seed")
-    *joins, first, second = figure.axes[0].lines
-    assert [line.get_xydata().tolist() for line in joins] == [[[0, 1], [0, 3]], [[1, 2], [1, 0.5]]]
-    assert [line.get_color() for line in joins] == [RED, BLUE]
-    assert first.get_xydata().tolist() == [[0, 1], [1, 2]]
-    assert second.get_xydata().tolist() == [[0, 3], [1, 0.5]]
-    assert [line.get_marker() for line in (first, second)] == ["o", "s"]
-    assert [line.get_markerfacecolor() for line in (first, second)] == ["white", "black"]
-    assert legend(figure) == ["before", "after"]
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a", "b"]
