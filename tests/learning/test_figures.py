@@ -243,3 +243,15 @@ def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_ri
     assert scores == [False, True, True, False, True, False]
     names = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
     assert names == ["scores", "softmax", "pick", "−ln", "mean"]
+
+
+def test_calibration_is_plotted_with_its_intervals_beside_a_bare_dotted_diagonal():
+    low, high = [0.1, 0.7], [0.4, 1.0]
+    (ax,) = figures.reliability([0.25, 0.75], [0.3, 1.0], low, high).axes
+    (points, _, (bars,)), diagonal = ax.containers[0], ax.lines[0]
+    assert points.get_xydata().tolist() == [[0.25, 0.3], [0.75, 1]]
+    assert np.allclose(bars.get_segments(), [[[0.25, 0.1], [0.25, 0.4]], [[0.75, 0.7], [0.75, 1]]])
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert diagonal.get_linestyle() == ":" and diagonal.get_marker() == "None"
+    names = {"perfectly calibrated", "this network"}
+    assert {text.get_text() for text in ax.get_legend().texts} == names
