@@ -251,7 +251,7 @@ def reliability(confidence, accuracy, low, high) -> Figure:
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
     reach = np.array([np.subtract(accuracy, low), np.subtract(high, accuracy)])
     reach = reach.clip(0)  # rounding can take an end past the point, by 1e-16
-    ax.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=5, linewidth=2,
-                label="this network")  # fmt: skip
+    ax.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, linewidth=1.5,
+                markersize=5, label="this network")  # fmt: skip
     ax.legend(frameon=False, loc="lower right")
     return figure
