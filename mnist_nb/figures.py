@@ -238,3 +238,20 @@ def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str
     """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
     mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
+
+
+def reliability(confidence, accuracy, low, high) -> Figure:
+    """Plot the `accuracy` of n ranges of confidence against their mean `confidence`.
+
+    All are n numbers from 0 to 1; bars reach from `low` to `high`. A dotted diagonal marks
+    perfect calibration.
+    """
+    labels = {"xlabel": "mean confidence", "ylabel": "fraction right"}
+    figure, ax = axes(**labels, xlim=(0, 1), ylim=(0, 1.03))
+    ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
+    reach = np.array([np.subtract(accuracy, low), np.subtract(high, accuracy)])
+    reach = reach.clip(0)  # rounding can take an end past the point, by 1e-16
+    ax.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, linewidth=1.5,
+                markersize=5, label="this network")  # fmt: skip
+    ax.legend(frameon=False, loc="lower right")
+    return figure

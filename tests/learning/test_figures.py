@@ -230,3 +230,15 @@ def test_a_logarithmic_axis_has_plain_numbers_at_1_2_and_5():
     assert np.allclose(values, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
     assert [ax.yaxis.get_major_formatter()(v) for v in (0.01, 0.5, 2)] == ["0.01", "0.5", "2"]
     assert ax.yaxis.get_minor_formatter()(0.3) == ""
+
+
+def test_calibration_is_plotted_with_its_intervals_beside_a_bare_dotted_diagonal():
+    low, high = [0.1, 0.7], [0.4, 1.0]
+    (ax,) = figures.reliability([0.25, 0.75], [0.3, 1.0], low, high).axes
+    (points, _, (bars,)), diagonal = ax.containers[0], ax.lines[0]
+    assert points.get_xydata().tolist() == [[0.25, 0.3], [0.75, 1]]
+    assert np.allclose(bars.get_segments(), [[[0.25, 0.1], [0.25, 0.4]], [[0.75, 0.7], [0.75, 1]]])
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert diagonal.get_linestyle() == ":" and diagonal.get_marker() == "None"
+    names = {"perfectly calibrated", "this network"}
+    assert {text.get_text() for text in ax.get_legend().texts} == names

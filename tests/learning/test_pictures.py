@@ -64,6 +64,9 @@ DRAWN = {
     "spreads": lambda: figures.spreads(
         {"one": (range(1, 7), RUNS), "two": (range(1, 7), 1 - RUNS / 2)}, xscale="log"
     ),
+    "reliability": lambda: figures.reliability(
+        [0.3, 0.6, 0.95], [0.4, 0.65, 0.98], [0.1, 0.6, 0.97], [0.7, 0.7, 0.99]
+    ),
     "loss_steps": lambda: drawings.loss_steps(
         torch.tensor([[2.0, 1.0, -1.0], [0.5, 0.0, 3.0]]), torch.tensor([0, 1])
     ),
