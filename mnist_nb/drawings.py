@@ -194,7 +194,8 @@ def network(sizes: Sequence[int], picture: Tensor) -> Figure:
         [["input", "chain"], ["bar", "bar"]], width_ratios=[1, 5], height_ratios=[9, 2]
     )
     panels["input"].imshow(picture, cmap="gray_r", vmin=0, vmax=1)
-    chain, bar, total = panels["chain"], panels["bar"], 0
+    chain, bar = panels["chain"], panels["bar"]
+    counts = [a * b + b for a, b in pairwise(sizes)]
     drawn = [range(1 - min(n, 10), min(n, 10), 2) for n in sizes]
     heights = [
         [y for y in ys if n <= 10 or abs(y) > 1] for n, ys in zip(sizes, drawn, strict=True)
@@ -207,15 +208,14 @@ def network(sizes: Sequence[int], picture: Tensor) -> Figure:
         chain.text(x, 0, "⋮" if n > 10 else "", ha="center", va="center", fontsize=18)
         chain.text(x, 10.5, f"{n}\n{name}", ha="center", va="bottom")
     for x, (a, b) in enumerate(pairwise(sizes)):
-        colour, count = (BLUE, ORANGE, GREEN)[x], a * b + b
+        colour, part = (BLUE, ORANGE, GREEN)[x], f"{counts[x]:,} ({counts[x] / sum(counts):.0%})"
         for ends in product(heights[x], heights[x + 1]):
             chain.plot([x, x + 1], ends, color=colour, linewidth=0.4, zorder=1)
-        chain.text(x + 0.5, -10.5, f"{a} × {b} + {b}\n= {count:,}", ha="center", va="top",
+        chain.text(x + 0.5, -10.5, f"{a} × {b} + {b}\n= {part}", ha="center", va="top",
                    fontsize=12)  # fmt: skip
-        bar.barh(0, count, left=total, color=colour, edgecolor="white")
-        total += count
+        bar.barh(0, counts[x], left=sum(counts[:x]), color=colour, edgecolor="white")
     chain.set_ylim(-15.5, 14.5)
-    bar.set_title(f"the {total:,} parameters, layer by layer")
+    bar.set_title(f"the {sum(counts):,} parameters, layer by layer")
     for ax in panels.values():
         ax.set_axis_off()
     return figure

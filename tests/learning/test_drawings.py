@@ -138,7 +138,7 @@ def test_a_network_is_drawn_with_its_sizes_and_its_parameters(sizes, counts, dot
     for n, name in zip(sizes, names, strict=True):
         assert f"{n}\n{name}" in said
     for (a, b), count in zip(pairwise(sizes), counts, strict=True):
-        assert f"{a} × {b} + {b}\n= {count:,}" in said
+        assert f"{a} × {b} + {b}\n= {count:,} ({count / sum(counts):.0%})" in said
     assert [patch.get_width() for patch in bar.patches] == counts
     assert [patch.get_x() for patch in bar.patches] == [
         sum(counts[:k]) for k in range(len(counts))
