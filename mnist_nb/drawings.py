@@ -129,3 +129,22 @@ def _box(ax, x: float, y: float, text: str, colour: str) -> None:
 def _arrow(ax, start: tuple, end: tuple) -> None:
     """Draw an arrow from `start` to `end`, both (x, y)."""
     ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.5})
+
+
+def cell_runs(stories: dict[str, Sequence[tuple[str, bool]]]) -> Figure:
+    """Draw the order in which cells ran, one row per story: label -> (text, seen) for each run.
+
+    Runs that the page shows (`seen`) are solid boxes; those it does not show are dashed.
+    """
+    figure = Figure(figsize=(7, 1.55 * len(stories)), layout="constrained")
+    ax = figure.add_subplot(xlim=(-0.6, max(map(len, stories.values())) - 0.4),
+                            ylim=(1.6 * len(stories) - 0.65, -1.1))  # fmt: skip
+    ax.set_axis_off()
+    for row, (label, runs) in enumerate(stories.items()):
+        ax.text(-0.45, 1.6 * row - 0.75, label, fontsize=12, fontweight="bold", va="center")
+        for x, (text, seen) in enumerate(runs):
+            _box(ax, x, 1.6 * row + 0.1, text, BLUE if seen else ORANGE)
+            ax.texts[-1].get_bbox_patch().set_linestyle("-" if seen else "--")
+            if x:
+                _arrow(ax, (x - 0.56, 1.6 * row + 0.1), (x - 0.44, 1.6 * row + 0.1))
+    return figure

@@ -238,3 +238,34 @@ def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str
     """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
     mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
+
+
+def fits(histories: dict[str, tuple], losses: Sequence[float]) -> Figure:
+    """Compare 2n printed `losses` with the spread of many runs, one column of panels per history.
+
+    histories: title -> (number of the first epoch, runs x 2n losses). Of the 2n numbers, the first
+    n are training losses, in the upper panels, and the last n validation losses, in the lower ones.
+    Losses more than two standard deviations from the mean are drawn hollow.
+    """
+    figure = Figure(figsize=(7, 5.4), layout="constrained")
+    grid = figure.subplots(2, len(histories), sharex="col", sharey="row", squeeze=False)
+    for column, (title, (first, runs)) in zip(grid.T, histories.items(), strict=True):
+        for ax, some, printed in zip(column, np.split(runs, 2, 1), np.split(losses, 2), strict=True):
+            x = np.arange(first, first + len(printed))
+            ax.plot(x, some.mean(0), color=BLUE, label=f"mean of {len(runs)} runs")
+            _band(ax, x, some, 2, BLUE)
+            ax.collections[-1].set_label("± 2 standard deviations")
+            near = abs(printed - some.mean(0)) < 2 * some.std(0, ddof=1)
+            for which, fill, label in ((near, RED, "inside"), (~near, "white", "outside")):
+                ax.plot(x[which], printed[which], "o", color=RED, markerfacecolor=fill,
+                        markersize=8, label=f"published, {label}")  # fmt: skip
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.grid(axis="y", color="#dddddd")
+            ax.set_xticks(x)
+        column[0].set_title(title, fontsize=12)
+        column[1].set_xlabel("epochs since the first weights")
+    for ax, kind in zip(grid[:, 0], ("training", "validation"), strict=True):
+        ax.set_ylabel(f"{kind} loss (nats)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=2, frameon=False)  # fmt: skip
+    return figure
