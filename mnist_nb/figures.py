@@ -243,14 +243,15 @@ def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str
 def fits(histories: dict[str, tuple], losses: Sequence[float]) -> Figure:
     """Compare 2n printed `losses` with the spread of many runs, one column of panels per history.
 
-    histories: title -> (number of the first epoch, runs x 2n losses). Of the 2n numbers, the first
-    n are training losses, in the upper panels, and the last n validation losses, in the lower ones.
+    histories: title -> (number of the first epoch, runs x 2n losses). The first n of 2n numbers
+    are training losses, in the upper panels; the last n are validation losses, in the lower ones.
     Losses more than two standard deviations from the mean are drawn hollow.
     """
     figure = Figure(figsize=(7, 5.4), layout="constrained")
     grid = figure.subplots(2, len(histories), sharex="col", sharey="row", squeeze=False)
     for column, (title, (first, runs)) in zip(grid.T, histories.items(), strict=True):
-        for ax, some, printed in zip(column, np.split(runs, 2, 1), np.split(losses, 2), strict=True):
+        halves = np.split(runs, 2, axis=1), np.split(np.asarray(losses), 2)
+        for ax, some, printed in zip(column, *halves, strict=True):
             x = np.arange(first, first + len(printed))
             ax.plot(x, some.mean(0), color=BLUE, label=f"mean of {len(runs)} runs")
             _band(ax, x, some, 2, BLUE)

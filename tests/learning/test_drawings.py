@@ -86,3 +86,15 @@ def test_the_graph_is_that_of_the_loss_with_each_parameter_at_its_operation():
     arrows = [t for t in ax.texts if not t.get_text()]
     assert len(arrows) == 5 + 4
     assert all(t.xy[0] < t.get_position()[0] for t in arrows if t.xy[1] == 0)  # backwards
+
+
+def test_cells_that_the_page_does_not_show_are_dashed():
+    (ax,) = drawings.cell_runs({"a": [("15", True), ("19", False)], "b": [("20", True)]}).axes
+    boxes = {text.get_text(): text.get_bbox_patch() for text in ax.texts if text.get_bbox_patch()}
+    assert {name: box.get_linestyle() for name, box in boxes.items()} == {
+        "15": "-", "19": "--", "20": "-",
+    }  # fmt: skip
+    assert boxes["15"].get_edgecolor() == to_rgba(BLUE)
+    assert boxes["19"].get_edgecolor() == to_rgba(ORANGE)
+    labels = [t.get_text() for t in ax.texts if t.get_text() and not t.get_bbox_patch()]
+    assert labels == ["a", "b"]
