@@ -1,16 +1,13 @@
-"""Draw diagrams that explain: the steps of a loss, a valley, the graph of a computation."""
+"""Draw diagrams that explain: steps in their order, a valley, a graph, fits to printed losses."""
 
 import re
-from collections.abc import Callable, Sequence
-from itertools import pairwise, product
+from collections.abc import Sequence
 
-import torch
-from matplotlib.colors import ListedColormap
+import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY
+from mnist_nb.figures import BLUE, GREY, ORANGE, RED, band
 
 
 def loss_steps(logits: Tensor, y: Tensor) -> Figure:
@@ -102,172 +99,6 @@ def graph(loss: Tensor, model: nn.Module) -> Figure:
     return figure
 
 
-def close_up(picture: Tensor, rows: range, columns: range) -> Figure:
-    """Draw `picture`, h x w bytes, and beside it the framed `rows` and `columns` with their bytes.
-
-    Byte 0 is white and 255 is black.
-    """
-    figure = Figure(figsize=(7, 2.7), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.85])
-    edges = (columns.start - 0.5, columns.stop - 0.5, rows.stop - 0.5, rows.start - 0.5)
-    piece = picture[rows.start : rows.stop, columns.start : columns.stop]
-    left.imshow(picture, cmap="gray_r", vmin=0, vmax=255)
-    left.add_patch(Rectangle((edges[0], edges[3]), len(columns), len(rows), fill=False,
-                             edgecolor=RED, linewidth=2))  # fmt: skip
-    right.imshow(piece, cmap="gray_r", vmin=0, vmax=255, extent=edges)
-    for row, numbers in zip(rows, piece.tolist(), strict=True):
-        for column, number in zip(columns, numbers, strict=True):
-            right.text(column, row, number, ha="center", va="center", fontsize=11,
-                       color="white" if number > 127 else "black")  # fmt: skip
-    right.set(xticks=columns, yticks=rows)
-    right.spines[:].set(color=RED, linewidth=2)
-    for ax in (left, right):
-        ax.tick_params(labelsize=11)
-        ax.set_xlabel("column", fontsize=11)
-        ax.set_ylabel("row", fontsize=11)
-    return figure
-
-
-def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: str) -> Figure:
-    """Draw the first bytes of a file as boxes, with the meaning of each field under them.
-
-    fields: (number of bytes, meaning), from the first byte on.
-    rest: what follows, in one wide box that is open to the right.
-    """
-    total = sum(size for size, _ in fields)
-    figure = Figure(figsize=(7, 1.4), layout="constrained")
-    ax = figure.add_subplot(xlim=(-0.1, total + 3.6), ylim=(-1.4, 1.5))
-    ax.set_axis_off()
-    start = 0
-    for place, (size, meaning) in enumerate(fields):
-        colour = (BLUE, ORANGE)[place % 2]
-        for at in range(start, start + size):
-            ax.add_patch(Rectangle((at, 0), 1, 1, facecolor="white", edgecolor=colour))
-            ax.text(at + 0.5, 0.5, content[at], ha="center", va="center", fontsize=11)
-        ax.plot([start + 0.1, start + size - 0.1], [-0.2, -0.2], color=colour, linewidth=2)
-        ax.text(start + size / 2, -0.4, meaning, ha="center", va="top", fontsize=11)
-        start += size
-    ax.add_patch(Rectangle((total + 0.1, 0), 4, 1, facecolor=SKY, alpha=0.4))
-    ax.text(total + 1.85, 0.5, rest, ha="center", va="center", fontsize=11)
-    ax.text(0, 1.15, "header", fontsize=11)
-    return figure
-
-
-def split(parts: dict[str, Sequence[int]], apart: dict[str, int]) -> Figure:
-    """Draw how one set is split into `parts`, beside sets that stay `apart`.
-
-    parts: name -> positions in the whole set; one in a hundred of the last part's is marked there.
-    apart: name -> size. The width of a bar is its size.
-    """
-    figure = Figure(figsize=(7, 2.7), layout="constrained")
-    whole = sum(map(len, parts.values()))
-    gap = whole / 12
-    ax = figure.add_subplot(xlim=(-gap / 4, whole + sum(apart.values()) + (len(apart) + 1) * gap),
-                            ylim=(-0.9, 3))  # fmt: skip
-    ax.set_axis_off()
-
-    def bar(left: float, bottom: float, size: int, name: str, colour: str) -> float:
-        ax.add_patch(Rectangle((left, bottom), size, 0.8, facecolor=colour, edgecolor="white"))
-        ax.text(left + size / 2, bottom - 0.1, f"{name}\n{size:,}", ha="center", va="top",
-                fontsize=11)  # fmt: skip
-        return left + size
-
-    colours = (BLUE, ORANGE, RED)[: len(parts)]
-    right = bar(0, 2.1, whole, "in the training files", colours[0])
-    for name, size in apart.items():
-        right = bar(right + gap, 2.1, size, name, GREY)
-    ax.vlines(list(parts.values())[-1][::100], 2.1, 2.9, color=colours[-1], linewidth=2)
-    left = 0
-    for (name, positions), colour in zip(parts.items(), colours, strict=True):
-        left = bar(left, 0, len(positions), name, colour)
-    return figure
-
-
-def network(sizes: Sequence[int], picture: Tensor) -> Figure:
-    """Draw a chain of up to three linear layers, and how many parameters each of them has.
-
-    sizes: how many numbers there are from the input to the output; of more than ten, eight
-    are drawn. picture: the input, h x w, from 0 (white) to 1.
-    """
-    figure = Figure(figsize=(7, 4.8), layout="constrained")
-    panels = figure.subplot_mosaic(
-        [["input", "chain"], ["bar", "bar"]], width_ratios=[1, 5], height_ratios=[9, 2]
-    )
-    panels["input"].imshow(picture, cmap="gray_r", vmin=0, vmax=1)
-    chain, bar = panels["chain"], panels["bar"]
-    counts = [a * b + b for a, b in pairwise(sizes)]
-    drawn = [range(1 - min(n, 10), min(n, 10), 2) for n in sizes]
-    heights = [
-        [y for y in ys if n <= 10 or abs(y) > 1] for n, ys in zip(sizes, drawn, strict=True)
-    ]
-    names = ["pixels", *["hidden"] * (len(sizes) - 2), "scores"]
-    for x, (n, name, dots) in enumerate(zip(sizes, names, heights, strict=True)):
-        chain.plot(
-            [x] * len(dots), dots, "o", color="white", markeredgecolor="black", markersize=10
-        )
-        chain.text(x, 0, "⋮" if n > 10 else "", ha="center", va="center", fontsize=18)
-        chain.text(x, 10.5, f"{n}\n{name}", ha="center", va="bottom")
-    for x, (a, b) in enumerate(pairwise(sizes)):
-        colour, part = (BLUE, ORANGE, GREEN)[x], f"{counts[x]:,} ({counts[x] / sum(counts):.0%})"
-        for ends in product(heights[x], heights[x + 1]):
-            chain.plot([x, x + 1], ends, color=colour, linewidth=0.4, zorder=1)
-        chain.text(x + 0.5, -10.5, f"{a} × {b} + {b}\n= {part}", ha="center", va="top",
-                   fontsize=12)  # fmt: skip
-        bar.barh(0, counts[x], left=sum(counts[:x]), color=colour, edgecolor="white")
-    chain.set_ylim(-15.5, 14.5)
-    bar.set_title(f"the {sum(counts):,} parameters, layer by layer")
-    for ax in panels.values():
-        ax.set_axis_off()
-    return figure
-
-
-def regions(points: Tensor, labels: Tensor, nets: dict[str, Callable]) -> Figure:
-    """Draw, side by side, how each of `nets` divides the plane between two classes.
-
-    points, labels: n x 2 numbers, and n zeros and ones. nets: title -> a function from b x 2
-    points to b x 2 scores.
-    """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    reach = 1.1 * points.abs().max().item()
-    line = torch.linspace(-reach, reach, 201)
-    plane = torch.cartesian_prod(line, line).flip(1)  # row by row, from below
-    panels = figure.subplots(1, len(nets), squeeze=False)[0]
-    for ax, (title, net) in zip(panels, nets.items(), strict=True):
-        with torch.no_grad():
-            answers = net(plane).argmax(dim=1).view(201, 201)
-        ax.imshow(answers, cmap=ListedColormap([SKY, ORANGE]), vmin=0, vmax=1, alpha=0.4,
-                  origin="lower", extent=(-reach, reach) * 2)  # fmt: skip
-        for label, colour, marker in ((0, BLUE, "o"), (1, RED, "s")):
-            ax.plot(*points[labels == label].T, marker, color=colour, markersize=4,
-                    label=f"class {label}")  # fmt: skip
-        ax.set_title(title)
-        ax.set_xlabel("$x_1$")
-        ax.set_ylabel("$x_2$")
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, frameon=False, ncols=2, loc="outside lower center")
-    return figure
-
-
-def _parameter(node) -> Tensor | None:
-    """Return the parameter that `node` leads to, directly or through one operation, or None."""
-    for to in (node, *(to for to, _ in node.next_functions)):
-        if hasattr(to, "variable"):
-            return to.variable if to is node or len(node.next_functions) == 1 else None
-    return None
-
-
-def _box(ax, x: float, y: float, text: str, colour: str) -> None:
-    """Write `text` into a box with its middle at `x`, `y` and an edge of `colour`."""
-    ax.text(x, y, text, ha="center", va="center", fontsize=11,
-            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour,
-                  "linewidth": 1 if colour == GREY else 2})  # fmt: skip
-
-
-def _arrow(ax, start: tuple, end: tuple) -> None:
-    """Draw an arrow from `start` to `end`, both (x, y)."""
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.5})
-
-
 def training_steps() -> Figure:
     """Draw the training loop's five steps, and what each reads (dashed) and writes (solid)."""
     figure = Figure(figsize=(7, 2.9), layout="constrained")
@@ -295,6 +126,77 @@ def training_steps() -> Figure:
     ax.text(4, -0.7, "read for the next batch", fontsize=11, ha="center", va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})  # fmt: skip
     return figure
+
+
+def cell_runs(stories: dict[str, Sequence[tuple[str, bool]]]) -> Figure:
+    """Draw the order in which cells ran, one row per story: label -> (text, seen) for each run.
+
+    Runs that the page shows (`seen`) are solid boxes; those it does not show are dashed.
+    """
+    figure = Figure(figsize=(7, 1.55 * len(stories)), layout="constrained")
+    ax = figure.add_subplot(xlim=(-0.6, max(map(len, stories.values())) - 0.4),
+                            ylim=(1.6 * len(stories) - 0.65, -1.1))  # fmt: skip
+    ax.set_axis_off()
+    for row, (label, runs) in enumerate(stories.items()):
+        ax.text(-0.45, 1.6 * row - 0.75, label, fontsize=12, fontweight="bold", va="center")
+        for x, (text, seen) in enumerate(runs):
+            _box(ax, x, 1.6 * row + 0.1, text, BLUE if seen else ORANGE)
+            ax.texts[-1].get_bbox_patch().set_linestyle("-" if seen else "--")
+            if x:
+                _arrow(ax, (x - 0.56, 1.6 * row + 0.1), (x - 0.44, 1.6 * row + 0.1))
+    return figure
+
+
+def fits(histories: dict[str, tuple], losses: Sequence[float]) -> Figure:
+    """Compare 2n printed `losses` with the spread of many runs, one column of panels per history.
+
+    histories: title -> (number of the first epoch, runs x 2n losses). The first n of 2n numbers
+    are training losses, in the upper panels; the last n are validation losses, in the lower ones.
+    Losses more than two standard deviations from the mean are drawn hollow.
+    """
+    figure = Figure(figsize=(7, 5.4), layout="constrained")
+    grid = figure.subplots(2, len(histories), sharex="col", sharey="row", squeeze=False)
+    for column, (title, (first, runs)) in zip(grid.T, histories.items(), strict=True):
+        halves = np.split(runs, 2, axis=1), np.split(np.asarray(losses), 2)
+        for ax, some, printed in zip(column, *halves, strict=True):
+            x = np.arange(first, first + len(printed))
+            ax.plot(x, some.mean(0), color=BLUE, label=f"mean of {len(runs)} runs")
+            band(ax, x, some, 2, BLUE)
+            ax.collections[-1].set_label("± 2 standard deviations")
+            near = abs(printed - some.mean(0)) < 2 * some.std(0, ddof=1)
+            for which, fill, label in ((near, RED, "inside"), (~near, "white", "outside")):
+                ax.plot(x[which], printed[which], "o", color=RED, markerfacecolor=fill,
+                        markersize=8, label=f"published, {label}")  # fmt: skip
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.grid(axis="y", color="#dddddd")
+            ax.set_xticks(x)
+        column[0].set_title(title, fontsize=12)
+        column[1].set_xlabel("epochs since the first weights")
+    for ax, kind in zip(grid[:, 0], ("training", "validation"), strict=True):
+        ax.set_ylabel(f"{kind} loss (nats)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=2, frameon=False)  # fmt: skip
+    return figure
+
+
+def _parameter(node) -> Tensor | None:
+    """Return the parameter that `node` leads to, directly or through one operation, or None."""
+    for to in (node, *(to for to, _ in node.next_functions)):
+        if hasattr(to, "variable"):
+            return to.variable if to is node or len(node.next_functions) == 1 else None
+    return None
+
+
+def _box(ax, x: float, y: float, text: str, colour: str) -> None:
+    """Write `text` into a box with its middle at `x`, `y` and an edge of `colour`."""
+    ax.text(x, y, text, ha="center", va="center", fontsize=11,
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour,
+                  "linewidth": 1 if colour == GREY else 2})  # fmt: skip
+
+
+def _arrow(ax, start: tuple, end: tuple) -> None:
+    """Draw an arrow from `start` to `end`, both (x, y)."""
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.5})
 
 
 def _line(ax, corners: list[tuple], colour: str, dashes: str) -> None:

@@ -137,13 +137,6 @@ def curves(lines: dict[str, tuple], **labels) -> Figure:
     return figure
 
 
-def histogram(values, bins: int = 20, **labels) -> Figure:
-    """Plot how many of the n `values`, from 0 to 1, are in each of `bins` equal ranges."""
-    figure, ax = axes(**labels)
-    ax.hist(values, bins=bins, range=(0, 1), color=BLUE, edgecolor="white", zorder=2)
-    return figure
-
-
 def batch_losses(losses: dict[str, Tensor], window: int = 50, dots: bool = False) -> Figure:
     """Plot the loss per batch: label -> n losses, as means over `window` consecutive batches.
 
@@ -211,7 +204,7 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
     looks = [(BLUE, "o"), (RED, "s"), (GREEN, "D")]
     for (label, runs), (colour, _) in zip(groups.items(), looks[: len(groups)], strict=True):
         x = range(1, runs.shape[1] + 1)
-        _band(ax, x, runs, 2, colour)
+        band(ax, x, runs, 2, colour)
         ax.plot(x, runs.mean(0), color=colour, label=label)
     looks = looks[: len(points)]
     for (label, (x, y)), (colour, marker) in zip(points.items(), looks, strict=True):
@@ -230,14 +223,8 @@ def spreads(lines: dict[str, tuple], **labels) -> Figure:
     figure = curves({label: (x, runs.mean(0)) for label, (x, runs) in lines.items()}, **labels)
     (ax,) = figure.axes
     for line, (x, runs) in zip(list(ax.lines), lines.values(), strict=True):
-        _band(ax, x, runs, 1, line.get_color())
+        band(ax, x, runs, 1, line.get_color())
     return figure
-
-
-def _band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str) -> None:
-    """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
-    mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
-    ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
 
 
 def reliability(confidence, accuracy, low, high) -> Figure:
@@ -255,3 +242,9 @@ def reliability(confidence, accuracy, low, high) -> Figure:
                 markersize=5, label="this network")  # fmt: skip
     ax.legend(frameon=False, loc="lower right")
     return figure
+
+
+def band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str) -> None:
+    """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
+    mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
+    ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

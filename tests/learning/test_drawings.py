@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.colors import to_rgba
 
-from mnist_nb import drawings
+from mnist_nb import drawings, sketches
 from mnist_nb.figures import BLUE, ORANGE, RED
 
 
@@ -84,7 +84,7 @@ def boxes(ax) -> list[tuple]:
 
 def test_a_close_up_frames_a_piece_and_writes_its_bytes():
     picture = torch.arange(36, dtype=torch.uint8).view(6, 6) * 7
-    left, right = drawings.close_up(picture, range(1, 3), range(2, 5)).axes
+    left, right = sketches.close_up(picture, range(1, 3), range(2, 5)).axes
     assert np.array_equal(left.images[0].get_array(), picture)
     assert boxes(left) == [(1.5, 0.5, 3, 2)]
     assert np.array_equal(right.images[0].get_array(), picture[1:3, 2:5])
@@ -98,12 +98,12 @@ def test_a_close_up_frames_a_piece_and_writes_its_bytes():
 
 
 def test_bytes_are_written_in_white_on_dark_pixels():
-    _, right = drawings.close_up(torch.tensor([[127, 128]]), range(1), range(2)).axes
+    _, right = sketches.close_up(torch.tensor([[127, 128]]), range(1), range(2)).axes
     assert [text.get_color() for text in right.texts] == ["black", "white"]
 
 
 def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
-    figure = drawings.file_start(b"\x07\x00\xff!", [(1, "type"), (2, "length")], "one …")
+    figure = sketches.file_start(b"\x07\x00\xff!", [(1, "type"), (2, "length")], "one …")
     (ax,) = figure.axes
     assert words(ax) == ["7", "type", "0", "255", "length", "one …", "header"]
     assert [left for left, *_ in boxes(ax)] == [0, 1, 2, 3.1]
@@ -112,7 +112,7 @@ def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
 
 
 def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
-    (ax,) = drawings.split({"a": range(300, 1200), "b": range(5, 305)}, {"c": 500}).axes
+    (ax,) = sketches.split({"a": range(300, 1200), "b": range(5, 305)}, {"c": 500}).axes
     assert words(ax) == ["in the training files\n1,200", "c\n500", "a\n900", "b\n300"]
     assert boxes(ax) == [(0, 2.1, 1200, 0.8), (1300, 2.1, 500, 0.8), (0, 0, 900, 0.8),
                          (900, 0, 300, 0.8)]  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
 )
 def test_a_network_is_drawn_with_its_sizes_and_its_parameters(sizes, counts, dots):
     picture = torch.rand(5, 5)
-    first, chain, bar = drawings.network(sizes, picture).axes
+    first, chain, bar = sketches.network(sizes, picture).axes
     assert np.array_equal(first.images[0].get_array(), picture)
     columns = [line for line in chain.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in columns] == dots
@@ -153,7 +153,7 @@ def test_regions_have_the_colour_of_the_answer_at_their_place():
         "right": lambda p: torch.stack([-p[:, 0], p[:, 0]], dim=1),
         "above": lambda p: torch.stack([-p[:, 1], p[:, 1]], dim=1),
     }
-    across, up = drawings.regions(points, right, nets).axes
+    across, up = sketches.regions(points, right, nets).axes
     assert [across.get_title(), up.get_title()] == ["right", "above"]
     for ax, picture in ((across, "columns"), (up, "rows")):
         answers = np.asarray(ax.images[0].get_array())
@@ -182,3 +182,15 @@ def test_the_training_steps_stand_in_order_and_each_store_is_written_by_its_step
     read = [x for x, y in heads if y > 0.5]  # arrows that end below a step
     near = [min(steps, key=lambda s: abs(boxes[s].get_position()[0] - x))[0] for x in read]
     assert near == ["2", "4", "5", "1"]
+
+
+def test_cells_that_the_page_does_not_show_are_dashed():
+    (ax,) = drawings.cell_runs({"a": [("15", True), ("19", False)], "b": [("20", True)]}).axes
+    boxes = {text.get_text(): text.get_bbox_patch() for text in ax.texts if text.get_bbox_patch()}
+    assert {name: box.get_linestyle() for name, box in boxes.items()} == {
+        "15": "-", "19": "--", "20": "-",
+    }  # fmt: skip
+    assert boxes["15"].get_edgecolor() == to_rgba(BLUE)
+    assert boxes["19"].get_edgecolor() == to_rgba(ORANGE)
+    labels = [t.get_text() for t in ax.texts if t.get_text() and not t.get_bbox_patch()]
+    assert labels == ["a", "b"]

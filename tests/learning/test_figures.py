@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_nb import figures
+from mnist_nb import drawings, figures
 from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
 RUNS = np.array([[1.0, 2.0], [2.0, 2.0], [6.0, 2.0]])  # standard deviations sqrt(7) and 0
@@ -112,7 +112,6 @@ def test_bands_reach_one_or_two_standard_deviations_up_and_down(kind, deviations
     "draw",
     [
         lambda **labels: figures.curves({"a": ([1, 2], [3, 4])}, **labels),
-        lambda **labels: figures.histogram([0.5], **labels),
         lambda **labels: figures.bars({"a": [1, 2]}, **labels),
         lambda **labels: figures.intervals(*SHARES, **labels),
         lambda **labels: figures.bands({"a": RUNS}, {}, **labels),
@@ -162,15 +161,6 @@ def test_images_stand_in_rows_of_eight_the_last_of_them_filled_up(n, places):
 def test_images_with_a_limit_have_a_scale_up_to_it_on_both_sides_of_zero():
     *grid, scale = figures.images(torch.zeros(4, 28, 28), columns=2, limit=0.5).axes
     assert {ax.images[0].get_clim() for ax in grid} == {scale.get_ylim()} == {(-0.5, 0.5)}
-
-
-def test_a_histogram_counts_in_equal_ranges_from_0_to_1():
-    figure = figures.histogram(np.array([0.05, 0.07, 0.35, 1.0]), bins=10)
-    patches = figure.axes[0].patches
-    assert [patch.get_height() for patch in patches] == [2, 0, 0, 1, 0, 0, 0, 0, 0, 1]
-    assert [round(patch.get_x(), 9) for patch in patches] == [i / 10 for i in range(10)]
-    assert {round(patch.get_width(), 9) for patch in patches} == {0.1}
-    assert len(figures.histogram([0.5]).axes[0].patches) == 20
 
 
 @pytest.mark.parametrize(("labels", "width"), [("a", 0.8), ("ab", 0.4), ("abc", 0.8 / 3)])
@@ -242,3 +232,26 @@ def test_calibration_is_plotted_with_its_intervals_beside_a_bare_dotted_diagonal
     assert diagonal.get_linestyle() == ":" and diagonal.get_marker() == "None"
     names = {"perfectly calibrated", "this network"}
     assert {text.get_text() for text in ax.get_legend().texts} == names
+
+
+def test_published_losses_are_filled_inside_two_standard_deviations_and_hollow_outside():
+    runs = np.hstack([RUNS, RUNS + 10])  # means 3, 2, 13, 12; standard deviations sqrt(7), 0
+    losses = [8.2, 2.5, 18.4, 12.5]  # 2 * sqrt(7) is 5.29
+    grid = drawings.fits({"one": (6, runs), "two": (7, runs + 3)}, losses).axes
+    assert [ax.get_title() for ax in grid[:2]] == ["one", "two"]
+    for ax, first in zip(grid, (6, 7, 6, 7), strict=True):
+        assert ax.get_xticks().tolist() == [first, first + 1]
+    mean, inside, outside = (line.get_xydata().tolist() for line in grid[0].lines)
+    assert (mean, inside, outside) == ([[6, 3], [7, 2]], [[6, 8.2]], [[7, 2.5]])
+    mean, inside, outside = (line.get_xydata().tolist() for line in grid[2].lines)
+    assert (mean, inside, outside) == ([[6, 13], [7, 12]], [], [[6, 18.4], [7, 12.5]])
+    assert grid[0].lines[2].get_markerfacecolor() == "white"
+    band = grid[0].collections[0].get_paths()[0].vertices
+    assert np.allclose([band.min(0)[1], band.max(0)[1]], [3 - 2 * 7**0.5, 3 + 2 * 7**0.5])
+
+
+def test_the_legend_of_the_fits_names_the_mean_the_band_and_both_kinds_of_points():
+    figure = drawings.fits({"one": (1, np.hstack([RUNS, RUNS]))}, [1, 2, 3, 4])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "mean of 3 runs", "± 2 standard deviations", "published, inside", "published, outside",
+    ]  # fmt: skip

@@ -43,9 +43,6 @@ DRAWN = {
          "level": ([0, 19], [4, 4]), "steep": ([8, 9], [1, 5])},
         xlabel="across", ylabel="up",
     ),
-    "histogram": lambda: figures.histogram(
-        np.linspace(0, 1, 500) ** 0.3, xlabel="share", ylabel="images"
-    ),
     "batch_losses": lambda: figures.batch_losses(
         {"this": FALLING + SCATTER}, dots=True
     ),
