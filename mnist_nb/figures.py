@@ -57,7 +57,8 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
     kinds = ("train_loss", "training", BLUE, "o"), ("val_loss", "validation", RED, "s")
     for key, label, colour, marker in kinds:
         look = {"color": colour, "marker": marker}
-        ax.plot(epochs, [row[key] for row in history], label=label, **look)
+        ours = f"{label}, this run" if published else label
+        ax.plot(epochs, [row[key] for row in history], label=ours, **look)
         if published:
             past = published[key]
             ax.plot(range(1, len(past) + 1), past, linestyle="--", markerfacecolor="white",

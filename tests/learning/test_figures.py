@@ -39,9 +39,9 @@ LINES = {
     "losses and published ones": (
         lambda: figures.losses(HISTORY, PUBLISHED),
         {
-            "training": [[3, 1.0], [4, 0.4]],
+            "training, this run": [[3, 1.0], [4, 0.4]],
             "training, as published": [[1, 0.23], [2, 0.21], [3, 0.2]],
-            "validation": [[3, 0.5], [4, 0.375]],
+            "validation, this run": [[3, 0.5], [4, 0.375]],
             "validation, as published": [[1, 0.25]],
             "guessing: ln 10": [[0, LN_10], [1, LN_10]],
         },
