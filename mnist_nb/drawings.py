@@ -89,7 +89,7 @@ def graph(loss: Tensor, model: nn.Module) -> Figure:
     figure = Figure(figsize=(7, 2.7), layout="constrained")
     ax = figure.add_subplot(xlim=(-0.5, len(chain) + 0.4), ylim=(-1.5, 1.5))
     ax.set_axis_off()
-    _box(ax, len(chain), 0, f"loss\n{loss.item():.2f}", RED)
+    _box(ax, len(chain), 0, f"loss\n{loss.item():.3f}", RED)
     for x, (operation, parameters) in enumerate(reversed(chain)):
         _box(ax, x, 0, operation, BLUE)
         _arrow(ax, (x + 0.64, 0), (x + 0.37, 0))

@@ -66,7 +66,7 @@ def test_the_graph_is_that_of_the_loss_with_each_parameter_at_its_operation():
         (0, 0): "Addmm", (0, 1.2): "0.bias\n2", (0, -1.2): "0.weight\n2 × 3",
         (1, 0): "Relu",
         (2, 0): "Addmm", (2, 1.2): "2.bias\n4", (2, -1.2): "2.weight\n4 × 2",
-        (3, 0): "Log\nSoftmax", (4, 0): "Nll\nLoss", (5, 0): f"loss\n{loss.item():.2f}",
+        (3, 0): "Log\nSoftmax", (4, 0): "Nll\nLoss", (5, 0): f"loss\n{loss.item():.3f}",
     }  # fmt: skip
     arrows = [t for t in ax.texts if not t.get_text()]
     assert len(arrows) == 5 + 4
