@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_nb import drawings, figures
+from mnist_nb import drawings, figures, many_runs
 from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
 RUNS = np.array([[1.0, 2.0], [2.0, 2.0], [6.0, 2.0]])  # standard deviations sqrt(7) and 0
@@ -255,3 +255,47 @@ def test_the_legend_of_the_fits_names_the_mean_the_band_and_both_kinds_of_points
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "mean of 3 runs", "± 2 standard deviations", "published, inside", "published, outside",
     ]  # fmt: skip
+
+
+def test_pairs_are_joined_red_if_they_rise_and_blue_if_they_fall():
+    figure = many_runs.paired({"a": (1, 3), "b": (2, 0.5)}, ("before", "after"), xlabel="seed")
+    *joins, first, second = figure.axes[0].lines
+    assert [line.get_xydata().tolist() for line in joins] == [[[0, 1], [0, 3]], [[1, 2], [1, 0.5]]]
+    assert [line.get_color() for line in joins] == [RED, BLUE]
+    assert first.get_xydata().tolist() == [[0, 1], [1, 2]]
+    assert second.get_xydata().tolist() == [[0, 3], [1, 0.5]]
+    assert [line.get_marker() for line in (first, second)] == ["o", "s"]
+    assert [line.get_markerfacecolor() for line in (first, second)] == ["white", "black"]
+    assert legend(figure) == ["before", "after"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a", "b"]
+
+
+def test_tried_values_are_the_only_marks_of_an_axis():
+    figure = figures.curves({"a": ([4, 8, 1100], [1, 2, 3])}, xscale="log")
+    many_runs.mark_tried(figure.axes[0].xaxis, [4, 8, 1100])
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["4", "8", "1,100"]
+    assert figure.axes[0].get_xticks(minor=True).size == 0
+
+
+def test_a_gap_is_drawn_with_its_errors_and_coloured_if_it_counts():
+    figure = many_runs.gaps({"a": (1.0, 0.25), "b": (-1.0, 0.5)}, xlabel="points")
+    (ax,) = figure.axes
+    spans = [bar.lines[2][0].get_segments()[0] for bar in ax.containers]
+    assert [span[:, 0].tolist() for span in spans] == [[0.25, 1.75], [-2.5, 0.5]]
+    assert [bar.lines[0].get_color() for bar in ax.containers] == [BLUE, GREY]
+    assert [text.get_text() for text in ax.texts] == ["+1.00 ± 0.25", "−1.00 ± 0.50"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row is on top
+
+
+def test_a_map_has_each_number_in_its_place():
+    figure = many_runs.number_map(
+        np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 10.0]]), "ab", "xyz", 0, 10
+    )
+    (ax,) = figure.axes
+    found = {text.get_position(): text.get_text() for text in ax.texts}
+    assert (found[(2, 1)], found[(1, 0)]) == ("10.0", "1.0")
+    assert np.array_equal(ax.images[0].get_array(), [[0, 1, 2], [3, 4, 10]])
+    assert len(found) == 6
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["x", "y", "z"]

@@ -1,0 +1,71 @@
+"""Draw figures of many runs beside each other: pairs, gaps, maps of numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from mnist_nb.figures import BLUE, GREY, RED, axes
+
+
+def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labels) -> Figure:
+    """Plot pairs of numbers, label -> (first, second), each joined by a line; call them `names`.
+
+    A pair that rises is red, one that falls is blue.
+    """
+    figure, ax = axes(**labels)
+    for place, (first, second) in enumerate(pairs.values()):
+        ax.plot([place, place], [first, second], color=RED if second > first else BLUE, zorder=2)
+    for at, (name, marker, face) in enumerate(zip(names, "os", ("white", "black"), strict=True)):
+        ax.plot(range(len(pairs)), [pair[at] for pair in pairs.values()], marker, color="black",
+                markerfacecolor=face, label=name, zorder=3)  # fmt: skip
+    ax.set_xticks(range(len(pairs)), pairs)
+    ax.margins(y=0.2)  # room for the legend
+    ax.legend(frameon=False, ncols=2, loc="upper center")
+    return figure
+
+
+def mark_tried(axis, values: Sequence[float]) -> None:
+    """Mark `axis` at the `values` that were tried, as plain numbers, and nowhere else."""
+    axis.set_major_locator(FixedLocator(list(values)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def gaps(rows: dict[str, tuple[float, float]], errors: int = 3, **labels) -> Figure:
+    """Plot gaps, label -> (mean, standard error), from top to bottom, and print both numbers.
+
+    A bar reaches `errors` standard errors to both sides; blue if it excludes zero, else grey.
+    """
+    figure, ax = axes(7, 1.2 + 0.42 * len(rows), **labels)
+    for place, (mean, error) in enumerate(rows.values()):
+        counts = abs(mean) > errors * error
+        ax.errorbar(mean, place, xerr=errors * error, fmt="o" if counts else "s", capsize=4,
+                    linewidth=2, color=BLUE if counts else GREY,
+                    markerfacecolor=BLUE if counts else "white")  # fmt: skip
+        text = f"{mean:+.2f} ± {error:.2f}".replace("-", "−")
+        ax.text(1.02, place, text, transform=ax.get_yaxis_transform(), va="center")
+    ax.axvline(0, color=GREY, linestyle=":")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(visible=False)
+    ax.set_title(f"bars: ± {errors} standard errors; dotted: no difference", fontsize=11)
+    return figure
+
+
+def number_map(
+    values: np.ndarray, rows: Sequence, columns: Sequence, low: float, high: float, **labels
+) -> Figure:
+    """Draw `values`, n x m, from `low` (white) to `high` (light blue), each with its number.
+
+    `rows` names the n rows and `columns` the m columns.
+    """
+    figure, ax = axes(6, 0.9 + 0.5 * len(rows), **labels)
+    ax.imshow(values, cmap="Blues", vmin=low, vmax=low + 3 * (high - low), aspect="auto")
+    ax.grid(visible=False)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    for (row, column), value in np.ndenumerate(values):
+        ax.text(column, row, f"{value:.1f}", ha="center", va="center")
+    return figure
