@@ -104,7 +104,7 @@ def training_steps() -> Figure:
     figure = Figure(figsize=(7, 2.9), layout="constrained")
     ax = figure.add_subplot(xlim=(-1, 9.1), ylim=(-1, 1.5))
     ax.set_axis_off()
-    steps = ("1. forward\npass", "2. objective", "3. clear", "4. gradients", "5. step")
+    steps = ("1. forward\npass", "2. objective", "3. clear", "4. backward", "5. step")
     places = {step: (2 * i, 1) for i, step in enumerate(steps)}
     places |= {"logits": (1, 0), "J": (3, 0), "gradients": (5.5, 0), "weights": (8, 0)}
     for name, (x, y) in places.items():
@@ -113,15 +113,15 @@ def training_steps() -> Figure:
                 bbox=look | {"edgecolor": BLUE if y else ORANGE})  # fmt: skip
     changed = {"logits": 0, "J": 2, "gradients": 4, "gradients ": 6, "weights": 8}
     words = ("writes", "writes", "empties", "adds to", "changes")
-    read = {1: 2, 3: 6, 5.5: 8}  # where what is read stands: where its step stands
+    read = ((1, 2, 1), (3, 6, 1), (5.5, 8, 1), (8, 6, -1))  # places of store and step; direction
     for (name, step), word in zip(changed.items(), words, strict=True):
-        to = places[name.strip()][0]
-        to += 0.3 * (step - to)
+        to = 0.7 * places[name.strip()][0] + 0.3 * step
         _line(ax, [(step, 0.68), (to, 0.24)], GREY, "-")
-        side, gap = ("right", -0.1) if name == "gradients" else ("left", 0.15)
-        ax.text(step + 0.2 * (to - step) + gap, 0.59, word, fontsize=11, ha=side, va="center")
-    for store, step in read.items():
-        _line(ax, [(store + 0.35, 0.24), (step - 0.3, 0.72)], GREY, "--")
+        side, gap = ("right", -0.1) if "gradients" in name else ("left", 0.15)
+        at = 0.08 if word == "empties" else 0.5  # how far down its arrow the word stands
+        ax.text(step + at * (to - step) + gap, 0.63 - 0.44 * at, word, fontsize=11, ha=side)
+    for store, step, side in read:
+        _line(ax, [(store + 0.35 * side, 0.24), (step - 0.3 * side, 0.72)], GREY, "--")
     _line(ax, [(8, -0.25), (8, -0.7), (-0.6, -0.7), (-0.6, 0.62)], GREY, "--")
     ax.text(4, -0.7, "read for the next batch", fontsize=11, ha="center", va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})  # fmt: skip

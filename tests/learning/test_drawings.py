@@ -168,7 +168,7 @@ def test_regions_have_the_colour_of_the_answer_at_their_place():
 def test_the_training_steps_stand_in_order_and_each_store_is_written_by_its_step():
     (ax,) = drawings.training_steps().axes
     boxes = {text.get_text(): text for text in ax.texts if text.get_bbox_patch()}
-    steps = ["1. forward\npass", "2. objective", "3. clear", "4. gradients", "5. step"]
+    steps = ["1. forward\npass", "2. objective", "3. clear", "4. backward", "5. step"]
     stores = ["logits", "J", "gradients", "weights"]
     assert list(boxes) == [*steps, *stores, "read for the next batch"]
     words = ["writes", "writes", "empties", "adds to", "changes"]
@@ -181,7 +181,7 @@ def test_the_training_steps_stand_in_order_and_each_store_is_written_by_its_step
     assert near == ["logits", "J", "gradients", "gradients", "weights"]
     read = [x for x, y in heads if y > 0.5]  # arrows that end below a step
     near = [min(steps, key=lambda s: abs(boxes[s].get_position()[0] - x))[0] for x in read]
-    assert near == ["2", "4", "5", "1"]
+    assert near == ["2", "4", "5", "4", "1"]
 
 
 def test_cells_that_the_page_does_not_show_are_dashed():
