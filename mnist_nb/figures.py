@@ -106,10 +106,7 @@ def images(
 
 
 def answer(picture: Tensor, probabilities: Tensor, names: Sequence[str] = ()) -> Figure:
-    """Draw `picture`, h x w from 0 to 1, beside bars of the k `probabilities` of its classes.
-
-    The classes are called `names`, or 0 to k - 1.
-    """
+    """Draw `picture`, h x w from 0 to 1, beside the k `probabilities` of its classes (`names`)."""
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 2])
     left.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
