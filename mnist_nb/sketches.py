@@ -148,10 +148,10 @@ def split(parts: dict[str, Sequence[int]], apart: dict[str, int]) -> Figure:
         return left + size
 
     colours = (BLUE, ORANGE, RED)[: len(parts)]
-    right = bar(0, 2.1, whole, "in the training files", colours[0])
+    right = bar(0, 2.1, whole, "training files", colours[0])
     for name, size in apart.items():
         right = bar(right + gap, 2.1, size, name, GREY)
-    ax.vlines(list(parts.values())[-1][::100], 2.1, 2.9, color=colours[-1], linewidth=2)
+    ax.vlines(list(parts.values())[-1][::100], 2.1, 2.9, color=colours[-1], linewidth=1)
     left = 0
     for (name, positions), colour in zip(parts.items(), colours, strict=True):
         left = bar(left, 0, len(positions), name, colour)

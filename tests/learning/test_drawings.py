@@ -113,7 +113,7 @@ def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
 
 def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
     (ax,) = sketches.split({"a": range(300, 1200), "b": range(5, 305)}, {"c": 500}).axes
-    assert words(ax) == ["in the training files\n1,200", "c\n500", "a\n900", "b\n300"]
+    assert words(ax) == ["training files\n1,200", "c\n500", "a\n900", "b\n300"]
     assert boxes(ax) == [(0, 2.1, 1200, 0.8), (1300, 2.1, 500, 0.8), (0, 0, 900, 0.8),
                          (900, 0, 300, 0.8)]  # fmt: skip
     (marks,) = ax.collections
