@@ -166,12 +166,12 @@ def fits(histories: dict[str, tuple], losses: Sequence[float]) -> Figure:
             near = abs(printed - some.mean(0)) < 2 * some.std(0, ddof=1)
             for which, fill, label in ((near, RED, "inside"), (~near, "white", "outside")):
                 ax.plot(x[which], printed[which], "o", color=RED, markerfacecolor=fill,
-                        markersize=8, label=f"published, {label}")  # fmt: skip
+                        markersize=5, label=f"published, {label}")  # fmt: skip
             ax.spines[["top", "right"]].set_visible(False)
             ax.grid(axis="y", color="#dddddd")
             ax.set_xticks(x)
         column[0].set_title(title, fontsize=12)
-        column[1].set_xlabel("epochs since the first weights")
+        column[1].set_xlabel("epochs since the weights were new")
     for ax, kind in zip(grid[:, 0], ("training", "validation"), strict=True):
         ax.set_ylabel(f"{kind} loss (nats)")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center",
