@@ -50,7 +50,8 @@ def gaps(rows: dict[str, tuple[float, float]], errors: int = 3, **labels) -> Fig
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(visible=False)
-    ax.set_title(f"bars: ± {errors} standard errors; dotted: no difference", fontsize=11)
+    title = f"bars: ± {errors} standard errors; numbers: ± 1; dotted: no difference"
+    ax.set_title(title, fontsize=11)
     return figure
 
 
