@@ -63,7 +63,7 @@ def number_map(
     `rows` names the n rows and `columns` the m columns.
     """
     figure, ax = axes(6, 0.9 + 0.5 * len(rows), **labels)
-    ax.imshow(values, cmap="Blues", vmin=low, vmax=low + 3 * (high - low), aspect="auto")
+    ax.imshow(values, cmap="Blues", vmin=low, vmax=low + 2 * (high - low), aspect="auto")
     ax.grid(visible=False)
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)

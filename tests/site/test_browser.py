@@ -195,8 +195,8 @@ def run_all(page: Page, panel) -> None:
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     prompts = panel.locator(".jp-CodeCell .jp-InputArea-prompt")
-    for number in range(prompts.count()):
-        expect(prompts.nth(number)).to_have_text(f"[{number + 1}]:")
+    for number in range(prompts.count()):  # folded cells have no prompt
+        expect(prompts.nth(number)).to_have_text(re.compile(r"\[\d+\]:"))
     expect(page.locator("#jp-main-statusbar")).to_contain_text(re.compile(r"\| Idle"))
 
 

@@ -159,7 +159,12 @@ def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_note
         for cell in nbformat.read(path, as_version=4).cells:
             lines = cell.source.splitlines()
             if cell.cell_type == "markdown":
-                text = re.sub(r"\]\([^)]*\)|^(\d+\.|[-#>]+) ", "\n\n", cell.source, flags=re.M)
+                text = re.sub(
+                    r"\]\([^)]*\)|^(\d+\.|[-#>]+) |</?(?:details|summary)>",
+                    "\n\n",
+                    cell.source,
+                    flags=re.M,
+                )
                 lines = re.split(r"(?<=[.?!:])\s+|\n\n|[*`]+|\$+[^$]*\$+", text)
             for line in lines:
                 assert all(said(line) in text for text in shown), (path.stem, line)
@@ -217,9 +222,9 @@ def test_code_that_draws_is_folded_on_pages_and_slides_and_its_output_is_not(tmp
     cell.metadata["tags"] = ["hide-input"]
     (slide,) = deck_of(tmp_path, new_markdown_cell("# Curves"), cell)
     page, _ = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
-    for shown in (slide, soup_of(page)):
-        folded = shown.details.extract().get_text()
-        assert folded.count("draw()") == 40 and "draw()" not in shown.get_text()
+    folded = slide.aside.extract(), soup_of(page).details.extract()
+    for shown, code in zip((slide, soup_of(page)), folded, strict=True):
+        assert code.get_text().count("draw()") == 40 and "draw()" not in shown.get_text()
         assert "drawn" in shown.get_text()
 
 

@@ -26,6 +26,7 @@ from mnist_nb.tools.verify.normal_form import HIDE
 _HEIGHT = 580  # below the heading
 _CODE_LINE, _OUTPUT_LINE, _TEXT_LINE, _FIGURE, _GAP = 29, 26, 38, 360, 26
 _BLOCK = re.compile(r"(?:\A|\n\n)(```.*?\n```|\$\$.*?\$\$|.+?)(?=\n\n|\Z)", re.DOTALL)
+_FOLDED = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>\n*", re.DOTALL)
 _LIST, _LIST_ITEM = re.compile(r"[-*] |\d+\. "), re.compile(r"\n(?=[-*] |\d+\. )")
 _WHOLE = re.compile(r"\$\$|```|\||>|\*\*\w+\*\*$|\*About [^*]*\*$")  # shown unchanged
 _SHORT = 170  # characters; shorter paragraphs are not cut
@@ -113,7 +114,12 @@ def _pieces(cells: list[NotebookNode]) -> Iterator[Piece]:
 
 
 def _prose(source: str, before_code: bool) -> Iterator[Piece]:
-    """Split Markdown into headings, text, and the question to the code cell that follows."""
+    """Split Markdown into headings, text, and the question to the code cell that follows.
+
+    Answers that are folded (`<details>`) go into the notes.
+    """
+    answers = [answer for _, answer in _FOLDED.findall(source)]
+    source = _FOLDED.sub(r"- \1\n", source)
     parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)
     for number, part in enumerate(parts):
         if number % 2:
@@ -127,6 +133,8 @@ def _prose(source: str, before_code: bool) -> Iterator[Piece]:
             yield from _block_pieces([question], "question")
         else:
             yield from _block_pieces(blocks)
+    for answer in answers:
+        yield Piece(None, notes=answer.strip())
 
 
 def _split_before_question(sentences: list[str]) -> tuple[list[str], str]:
@@ -170,13 +178,14 @@ def _sentences(block: str) -> list[str]:
 
 def _code(cell: NotebookNode, starts: str) -> Iterator[Piece]:
     """Split a code cell into pieces that fit on a slide: groups of lines, then each output."""
-    folded = HIDE in cell.metadata.get("tags", [])
     lines = cell.source.splitlines()
-    for chunk in [lines] if folded else _chunks(lines, _CODE_LINE):
+    if HIDE in cell.metadata.get("tags", []):
+        yield Piece(None, notes=f"```python\n{cell.source}\n```")
+        lines = []
+    for chunk in _chunks(lines, _CODE_LINE):
         part = copy.deepcopy(cell)
         part.source, part.outputs = "\n".join(chunk), []
-        height = _TEXT_LINE if folded else len(chunk) * _CODE_LINE + _GAP
-        yield Piece(part, height, starts=starts)
+        yield Piece(part, len(chunk) * _CODE_LINE + _GAP, starts=starts)
         starts = ""
     for output in cell.outputs:
         for shown, height in _outputs(output):
