@@ -160,7 +160,7 @@ def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_note
             lines = cell.source.splitlines()
             if cell.cell_type == "markdown":
                 text = re.sub(
-                    r"\]\([^)]*\)|^(\d+\.|[-#>]+) |</?(?:details|summary)>",
+                    r"\]\([^)]*\)|^(\d+\.|[-#>]+) |</?(?:details|summary|code)>",
                     "\n\n",
                     cell.source,
                     flags=re.M,
