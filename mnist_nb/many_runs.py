@@ -16,7 +16,13 @@ def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labe
     """
     figure, ax = axes(**labels)
     for place, (first, second) in enumerate(pairs.values()):
-        ax.plot([place, place], [first, second], color=RED if second > first else BLUE, zorder=2)
+        ax.plot(
+            [place, place],
+            [first, second],
+            color=RED if second > first else BLUE,
+            linewidth=6,
+            zorder=2,
+        )
     for at, (name, marker, face) in enumerate(zip(names, "os", ("white", "black"), strict=True)):
         ax.plot(range(len(pairs)), [pair[at] for pair in pairs.values()], marker, color="black",
                 markerfacecolor=face, label=name, zorder=3)  # fmt: skip
@@ -42,7 +48,7 @@ def gaps(rows: dict[str, tuple[float, float]], errors: int = 3, **labels) -> Fig
     for place, (mean, error) in enumerate(rows.values()):
         counts = abs(mean) > errors * error
         ax.errorbar(mean, place, xerr=errors * error, fmt="o" if counts else "s", capsize=4,
-                    linewidth=2, color=BLUE if counts else GREY,
+                    linewidth=5, markersize=10, color=BLUE if counts else GREY,
                     markerfacecolor=BLUE if counts else "white")  # fmt: skip
         text = f"{mean:+.2f} ± {error:.2f}".replace("-", "−")
         ax.text(1.02, place, text, transform=ax.get_yaxis_transform(), va="center")

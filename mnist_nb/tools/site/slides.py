@@ -26,6 +26,7 @@ from mnist_nb.tools.verify.normal_form import HIDE
 _HEIGHT = 580  # below the heading
 _CODE_LINE, _OUTPUT_LINE, _TEXT_LINE, _FIGURE, _GAP = 29, 26, 38, 360, 26
 _BLOCK = re.compile(r"(?:\A|\n\n)(```.*?\n```|\$\$.*?\$\$|.+?)(?=\n\n|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(```\w*\n)(.*)\n```\n?", re.DOTALL)
 _FOLDED = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>\n*", re.DOTALL)
 _LIST, _LIST_ITEM = re.compile(r"[-*] |\d+\. "), re.compile(r"\n(?=[-*] |\d+\. )")
 _WHOLE = re.compile(r"\$\$|```|\||>|\*\*\w+\*\*$|\*About [^*]*\*$")  # shown unchanged
@@ -114,10 +115,7 @@ def _pieces(cells: list[NotebookNode]) -> Iterator[Piece]:
 
 
 def _prose(source: str, before_code: bool) -> Iterator[Piece]:
-    """Split Markdown into headings, text, and the question to the code cell that follows.
-
-    Answers that are folded (`<details>`) go into the notes.
-    """
+    """Split Markdown into headings, text, and the question to code; answers become notes."""
     answers = [answer for _, answer in _FOLDED.findall(source)]
     source = _FOLDED.sub(r"- \1\n", source)
     parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)
@@ -178,11 +176,10 @@ def _sentences(block: str) -> list[str]:
 
 def _code(cell: NotebookNode, starts: str) -> Iterator[Piece]:
     """Split a code cell into pieces that fit on a slide: groups of lines, then each output."""
-    lines = cell.source.splitlines()
-    if HIDE in cell.metadata.get("tags", []):
+    folded = HIDE in cell.metadata.get("tags", [])
+    if folded:
         yield Piece(None, notes=f"```python\n{cell.source}\n```")
-        lines = []
-    for chunk in _chunks(lines, _CODE_LINE):
+    for chunk in _chunks([] if folded else cell.source.splitlines(), _CODE_LINE):
         part = copy.deepcopy(cell)
         part.source, part.outputs = "\n".join(chunk), []
         yield Piece(part, len(chunk) * _CODE_LINE + _GAP, starts=starts)
@@ -213,15 +210,11 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[NotebookNode, int]]:
     elif "text/html" in data:
         html, height = _rows(data["text/html"])
         yield new_output("display_data", {"text/html": html}), height
-    elif fence := re.fullmatch(
-        r"(```\w*\n)(.*)\n```\n?", data.get("text/markdown", ""), re.DOTALL
-    ):
+    elif fence := _FENCE.fullmatch(data.get("text/markdown", "")):
         for chunk in _chunks(fence[2].splitlines(), _CODE_LINE):
             text = f"{fence[1]}{chr(10).join(chunk)}\n```"
-            yield (
-                new_output("display_data", {"text/markdown": text}),
-                len(chunk) * _CODE_LINE + _GAP,
-            )
+            part = new_output("display_data", {"text/markdown": text})
+            yield part, len(chunk) * _CODE_LINE + _GAP
     elif "text/markdown" in data:
         yield output, _height(data["text/markdown"])
     else:
