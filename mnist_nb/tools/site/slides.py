@@ -238,9 +238,7 @@ def _rows(html: str) -> tuple[str, int]:
             row.decompose()
             height = _HEIGHT
     if left:
-        note = soup.new_tag("p")
-        note.string = f"… {left} more rows in the notebook"
-        soup.append(note)
+        soup.append(BeautifulSoup(f"<p>… {left} more rows in the notebook</p>", "html.parser"))
     return str(soup), min(height, _HEIGHT)
 
 
