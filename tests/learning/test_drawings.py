@@ -7,8 +7,7 @@ import pytest
 import torch
 from matplotlib.colors import to_rgba
 
-from mnist_nb import drawings, sketches
-from mnist_nb.figures import BLUE, ORANGE, RED
+from mnist_nb.figures import BLUE, ORANGE, RED, dataset, descent, diagrams, loop, networks
 
 
 def lines(figure) -> dict:
@@ -22,7 +21,7 @@ def names_of_axes(figure) -> tuple:
 
 def test_the_steps_of_a_loss_show_each_number_once_in_its_column_and_pick_the_right_class():
     logits = torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.0, 0.0]])
-    (ax,) = drawings.loss_steps(logits, torch.tensor([1, 0, 0])).axes
+    (ax,) = diagrams.loss_steps(logits, torch.tensor([1, 0, 0])).axes
     boxes = [text for text in ax.texts if text.get_bbox_patch()]
     columns = {}
     for box in boxes:
@@ -45,7 +44,7 @@ def test_a_valley_has_contours_and_walks_that_start_together():
     across, along = torch.linspace(-1, 1, 5), torch.linspace(-3, 3, 7)
     surface = 1 + across[:, None] ** 2 + along**2 / 9
     walks = {name: torch.tensor([[-1.0, -2.0], [0.5, k]]) for k, name in enumerate("xyz")}
-    figure = drawings.valley(across, along, surface, walks)
+    figure = descent.valley(across, along, surface, walks)
     start = {"start": [[-2, -1]]}  # along to the right, across upwards
     assert lines(figure) == {n: [[-2, -1], [k, 0.5]] for k, n in enumerate("xyz")} | start
     assert [line.get_color() for line in figure.axes[0].lines] == [BLUE, ORANGE, RED, "black"]
@@ -54,13 +53,13 @@ def test_a_valley_has_contours_and_walks_that_start_together():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [*"xyz", "start"]
     assert names_of_axes(figure) == ("distance along the valley", "distance across it")
     with pytest.raises(ValueError):
-        drawings.valley(across, along, surface, walks | {"fourth": walks["x"]})
+        descent.valley(across, along, surface, walks | {"fourth": walks["x"]})
 
 
 def test_the_graph_is_that_of_the_loss_with_each_parameter_at_its_operation():
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
     loss = torch.nn.functional.cross_entropy(model(torch.rand(5, 3)), torch.arange(5) % 4)
-    (ax,) = drawings.graph(loss, model).axes
+    (ax,) = loop.graph(loss, model).axes
     boxes = {t.get_position(): t.get_text() for t in ax.texts if t.get_text()}
     assert boxes == {
         (0, 0): "Addmm", (0, 1.2): "0.bias\n2", (0, -1.2): "0.weight\n2 × 3",
@@ -84,7 +83,7 @@ def boxes(ax) -> list[tuple]:
 
 def test_a_close_up_frames_a_piece_and_writes_its_bytes():
     picture = torch.arange(36, dtype=torch.uint8).view(6, 6) * 7
-    left, right = sketches.close_up(picture, range(1, 3), range(2, 5)).axes
+    left, right = dataset.close_up(picture, range(1, 3), range(2, 5)).axes
     assert np.array_equal(left.images[0].get_array(), picture)
     assert boxes(left) == [(1.5, 0.5, 3, 2)]
     assert np.array_equal(right.images[0].get_array(), picture[1:3, 2:5])
@@ -98,12 +97,12 @@ def test_a_close_up_frames_a_piece_and_writes_its_bytes():
 
 
 def test_bytes_are_written_in_white_on_dark_pixels():
-    _, right = sketches.close_up(torch.tensor([[127, 128]]), range(1), range(2)).axes
+    _, right = dataset.close_up(torch.tensor([[127, 128]]), range(1), range(2)).axes
     assert [text.get_color() for text in right.texts] == ["black", "white"]
 
 
 def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
-    figure = sketches.file_start(b"\x07\x00\xff!", [(1, "type"), (2, "length")], "one …")
+    figure = dataset.file_start(b"\x07\x00\xff!", [(1, "type"), (2, "length")], "one …")
     (ax,) = figure.axes
     assert words(ax) == ["7", "type", "0", "255", "length", "one …", "header"]
     assert [left for left, *_ in boxes(ax)] == [0, 1, 2, 3.1]
@@ -112,7 +111,7 @@ def test_the_start_of_a_file_is_a_box_per_byte_with_the_meaning_of_each_field():
 
 
 def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
-    (ax,) = sketches.split({"a": range(300, 1200), "b": range(5, 305)}, {"c": 500}).axes
+    (ax,) = dataset.split({"a": range(300, 1200), "b": range(5, 305)}, {"c": 500}).axes
     assert words(ax) == ["training files\n1,200", "c\n500", "a\n900", "b\n300"]
     assert boxes(ax) == [(0, 2.1, 1200, 0.8), (1300, 2.1, 500, 0.8), (0, 0, 900, 0.8),
                          (900, 0, 300, 0.8)]  # fmt: skip
@@ -126,7 +125,7 @@ def test_a_split_is_drawn_to_scale_with_its_sizes_and_what_stays_apart():
 )
 def test_a_network_is_drawn_with_its_sizes_and_its_parameters(sizes, counts, dots):
     picture = torch.rand(5, 5)
-    first, chain, bar = sketches.network(sizes, picture).axes
+    first, chain, bar = networks.network(sizes, picture).axes
     assert np.array_equal(first.images[0].get_array(), picture)
     columns = [line for line in chain.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in columns] == dots
@@ -153,7 +152,7 @@ def test_regions_have_the_colour_of_the_answer_at_their_place():
         "right": lambda p: torch.stack([-p[:, 0], p[:, 0]], dim=1),
         "above": lambda p: torch.stack([-p[:, 1], p[:, 1]], dim=1),
     }
-    across, up = sketches.regions(points, right, nets).axes
+    across, up = networks.regions(points, right, nets).axes
     assert [across.get_title(), up.get_title()] == ["right", "above"]
     for ax, picture in ((across, "columns"), (up, "rows")):
         answers = np.asarray(ax.images[0].get_array())
@@ -166,7 +165,7 @@ def test_regions_have_the_colour_of_the_answer_at_their_place():
 
 
 def test_the_training_steps_stand_in_order_and_each_store_is_written_by_its_step():
-    (ax,) = drawings.training_steps().axes
+    (ax,) = loop.training_steps().axes
     boxes = {text.get_text(): text for text in ax.texts if text.get_bbox_patch()}
     steps = ["1. forward\npass", "2. objective", "3. clear", "4. backward", "5. step"]
     stores = ["logits", "J", "gradients", "weights"]
@@ -185,7 +184,7 @@ def test_the_training_steps_stand_in_order_and_each_store_is_written_by_its_step
 
 
 def test_cells_that_the_page_does_not_show_are_dashed():
-    (ax,) = drawings.cell_runs({"a": [("15", True), ("19", False)], "b": [("20", True)]}).axes
+    (ax,) = diagrams.cell_runs({"a": [("15", True), ("19", False)], "b": [("20", True)]}).axes
     boxes = {text.get_text(): text.get_bbox_patch() for text in ax.texts if text.get_bbox_patch()}
     assert {name: box.get_linestyle() for name, box in boxes.items()} == {
         "15": "-", "19": "--", "20": "-",

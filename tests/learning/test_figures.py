@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_nb import drawings, figures, many_runs
-from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+from mnist_nb import figures
+from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, many_runs
 
 RUNS = np.array([[1.0, 2.0], [2.0, 2.0], [6.0, 2.0]])  # standard deviations sqrt(7) and 0
 GROUPS = {"a": RUNS, "b": RUNS + 10, "c": RUNS + 20}
@@ -237,7 +237,7 @@ def test_calibration_is_plotted_with_its_intervals_beside_a_bare_dotted_diagonal
 def test_published_losses_are_filled_inside_two_standard_deviations_and_hollow_outside():
     runs = np.hstack([RUNS, RUNS + 10])  # means 3, 2, 13, 12; standard deviations sqrt(7), 0
     losses = [8.2, 2.5, 18.4, 12.5]  # 2 * sqrt(7) is 5.29
-    grid = drawings.fits({"one": (6, runs), "two": (7, runs + 3)}, losses).axes
+    grid = many_runs.fits({"one": (6, runs), "two": (7, runs + 3)}, losses).axes
     assert [ax.get_title() for ax in grid[:2]] == ["one", "two"]
     for ax, first in zip(grid, (6, 7, 6, 7), strict=True):
         assert ax.get_xticks().tolist() == [first, first + 1]
@@ -251,7 +251,7 @@ def test_published_losses_are_filled_inside_two_standard_deviations_and_hollow_o
 
 
 def test_the_legend_of_the_fits_names_the_mean_the_band_and_both_kinds_of_points():
-    figure = drawings.fits({"one": (1, np.hstack([RUNS, RUNS]))}, [1, 2, 3, 4])
+    figure = many_runs.fits({"one": (1, np.hstack([RUNS, RUNS]))}, [1, 2, 3, 4])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "mean of 3 runs", "± 2 standard deviations", "published, inside", "published, outside",
     ]  # fmt: skip

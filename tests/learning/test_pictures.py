@@ -18,7 +18,8 @@ import torch
 from conftest import NOTEBOOKS
 from PIL import Image
 
-from mnist_nb import drawings, figures
+from mnist_nb import figures
+from mnist_nb.figures import diagrams, loop
 from mnist_nb.loading import load
 
 HISTORY = [
@@ -64,10 +65,10 @@ DRAWN = {
     "reliability": lambda: figures.reliability(
         [0.3, 0.6, 0.95], [0.4, 0.65, 0.98], [0.1, 0.6, 0.97], [0.7, 0.7, 0.99]
     ),
-    "loss_steps": lambda: drawings.loss_steps(
+    "loss_steps": lambda: diagrams.loss_steps(
         torch.tensor([[2.0, 1.0, -1.0], [0.5, 0.0, 3.0]]), torch.tensor([0, 1])
     ),
-    "training_steps": drawings.training_steps,
+    "training_steps": loop.training_steps,
 }  # fmt: skip
 
 

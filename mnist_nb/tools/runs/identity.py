@@ -93,9 +93,9 @@ def _version(name: str) -> str:
 
 def package_sha256() -> str:
     """Return one SHA-256 hash of all modules that notebooks import."""
-    whole = hashlib.sha256()
-    for path in sorted(Path(mnist_nb.__file__).parent.glob("[!.]*.py")):
-        whole.update(f"{path.name}\n".encode() + path.read_bytes())
+    whole, folder = hashlib.sha256(), Path(mnist_nb.__file__).parent
+    for path in sorted([*folder.glob("[!.]*.py"), *folder.glob("figures/[!.]*.py")]):
+        whole.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
     return whole.hexdigest()
 
 

@@ -129,16 +129,12 @@ def _broken_rules_of_tolerances(stated: dict, tags: set[str]) -> list[str]:
 
 
 def code_lengths(text: str) -> tuple[float, float, float]:
-    """Return lines per code cell (median, 90th percentile), and Markdown cells per code cell.
-
-    The lines of folded cells are not counted, as readers don't see them.
-    """
+    """Return lines per code cell (median, 90th percentile), and Markdown cells per code cell."""
     cells = nbformat.reads(text, as_version=4).cells
     code = [cell for cell in cells if cell.cell_type == "code"]
     lines = sorted(
         sum(bool(line.strip()) for line in _UNSEEN.sub("", cell.source).splitlines())
         for cell in code
-        if HIDE not in cell.metadata.get("tags", [])
     )
     markdown = len(cells) - len(code)
     return statistics.median(lines), lines[int(0.9 * (len(lines) - 1))], markdown / len(code)
