@@ -81,3 +81,21 @@ def line(ax, corners: list[tuple], colour: str, dashes: str) -> None:
     ax.plot(*zip(*corners[:-1], strict=True), color=colour, linewidth=1.5, linestyle=dashes)
     ax.annotate("", corners[-1], corners[-2], arrowprops={
         "arrowstyle": "->", "color": colour, "linewidth": 1.5, "linestyle": dashes})  # fmt: skip
+
+
+def opened_up(cells: Sequence[tuple[str, str, bool]]) -> Figure:
+    """Draw `cells` in a row, each (what it is, where it is opened up or "", shown on the page).
+
+    An arrow leads from a cell down to the place that opens it up. A cell that the page does not
+    show is dashed.
+    """
+    figure = Figure(figsize=(7, 2.1), layout="constrained")
+    ax = figure.add_subplot(xlim=(-0.5, len(cells) - 0.5), ylim=(-1.35, 0.5))
+    ax.set_axis_off()
+    for x, (cell, place, shown) in enumerate(cells):
+        box(ax, x, 0, cell, BLUE if shown else ORANGE)
+        ax.texts[-1].get_bbox_patch().set_linestyle("-" if shown else "--")
+        if place:
+            arrow(ax, (x, -0.38), (x, -0.85))
+            ax.text(x, -1.1, place, ha="center", va="center", fontsize=12, fontweight="bold")
+    return figure

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
+from matplotlib.text import Annotation
 
 from mnist_nb.figures import BLUE, ORANGE, RED, dataset, descent, diagrams, loop, networks
 
@@ -193,3 +194,19 @@ def test_cells_that_the_page_does_not_show_are_dashed():
     assert boxes["19"].get_edgecolor() == to_rgba(ORANGE)
     labels = [t.get_text() for t in ax.texts if t.get_text() and not t.get_bbox_patch()]
     assert labels == ["a", "b"]
+
+
+def test_each_cell_of_a_row_leads_to_the_place_that_opens_it_up():
+    (ax,) = diagrams.opened_up(
+        [("data", "04", True), ("lost", "07", False), ("end", "", True)]
+    ).axes
+    boxes = {text.get_text(): text.get_bbox_patch() for text in ax.texts if text.get_bbox_patch()}
+    assert {name: box.get_linestyle() for name, box in boxes.items()} == {
+        "data": "-", "lost": "--", "end": "-",
+    }  # fmt: skip
+    places = {text.get_text(): text for text in ax.texts if text.get_text() in ("04", "07")}
+    cells = {text.get_text(): text for text in ax.texts if text.get_bbox_patch()}
+    for cell, place in (("data", "04"), ("lost", "07")):
+        assert places[place].get_position()[0] == cells[cell].get_position()[0]
+        assert places[place].get_position()[1] < cells[cell].get_position()[1]
+    assert len([text for text in ax.texts if isinstance(text, Annotation)]) == 2  # arrows

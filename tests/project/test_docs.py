@@ -117,6 +117,21 @@ def test_readmes_map_has_every_chapter_once_with_the_minutes_that_the_chapter_sa
     assert rows == [(name, minutes[1]) for name, minutes in said]
 
 
+def test_what_the_walkthrough_says_can_be_read_in_a_time_needs_no_more_minutes():
+    (ways,) = [
+        c.source for c in nbformat.read(WALKTHROUGH, as_version=4).cells if c.id == "map-read"
+    ]
+    minutes = {p.stem: int(re.search(r"(\d+) min", read_page(p, p.stem).minutes)[1])
+               for p in CHAPTERS}  # fmt: skip
+    read = minutes[CHAPTERS[0].stem]
+    for time, most in (("half an hour", 30), ("two hours", 125)):
+        (row,) = re.findall(rf"^\| {time} \| (.*) \|$", ways, re.MULTILINE)
+        read += sum(minutes[name] for name in re.findall(r"\]\((\w+)\.ipynb\)", row))
+        assert read <= most, time
+    assert "| five hours | everything" in ways
+    assert 4.5 * 60 <= sum(minutes.values()) <= 5.5 * 60
+
+
 def test_every_part_that_contributing_draws_is_there_and_no_module_is_missing():
     text = TEXT["contributing.md"]
     house = text[text.index("## The house") : text.index("Data flows")]

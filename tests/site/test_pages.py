@@ -79,6 +79,15 @@ def test_the_map_lists_every_notebook_in_order_with_what_it_says_of_itself(site)
     assert (site / "student.zip").is_file()
 
 
+def test_the_index_repeats_the_walkthroughs_map_of_what_to_read_in_how_much_time(site):
+    index, walkthrough = (soup_of(site / name).main for name in ("index.html", f"{NAMES[0]}.html"))
+    links = [a["href"] for a in index.select("table a")]
+    assert links == [a["href"] for a in walkthrough.select("#Where-to-go-from-here ~ .scroll a")]
+    assert {"02_optimizer.html", "06_evaluation.html"} <= set(links)
+    assert index.img["alt"] in [image["alt"] for image in walkthrough.find_all("img")]
+    assert not index.find("pre")
+
+
 def test_previous_and_next_go_through_all_pages(site):
     names, page = [], "00_walkthrough.html"
     while page:
