@@ -1,11 +1,11 @@
-"""Draw the training loop: its five steps, and the graph that backward() follows."""
+"""Draw the training loop: its steps, the graph that backward() follows, and what training did."""
 
 import re
 
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from mnist_nb.figures import BLUE, GREY, ORANGE, RED
+from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, RED, curves
 from mnist_nb.figures.diagrams import arrow, box, line
 
 
@@ -72,3 +72,39 @@ def _parameter(node) -> Tensor | None:
         if hasattr(to, "variable"):
             return to.variable if to is node or len(node.next_functions) == 1 else None
     return None
+
+
+def layers_over_training(panels: dict[str, Tensor], per_epoch: int, window: int = 100) -> Figure:
+    """Plot panels side by side: label of the y axis -> steps x 3 numbers, one line per layer.
+
+    A point is the mean of `window` steps, of which an epoch has `per_epoch`.
+    """
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    looks = ("first layer", BLUE, "-"), ("second layer", RED, "--"), ("last layer", GREEN, "-.")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (label, values) in zip(grid, panels.items(), strict=True):
+        means = values.unfold(0, window, window).mean(dim=2)  # windows x layers
+        epochs = [(i + 0.5) * window / per_epoch for i in range(len(means))]
+        for row, (name, colour, dashes) in zip(means.T, looks, strict=True):
+            ax.plot(epochs, row, color=colour, linestyle=dashes, linewidth=2, label=name)
+        ax.set(xlabel=f"epochs (means of {window} steps)", ylabel=label)
+        ax.set_ylim(bottom=0)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color="#dddddd")
+    handles, names = grid[0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, ncols=3, loc="outside upper center")
+    return figure
+
+
+def losses_by_epoch(losses: dict[str, Tensor], mark: int, top: float) -> Figure:
+    """Plot up to four rows of losses: label -> n losses (nats), of the epochs 1 to n.
+
+    The axis ends at a loss of `top`; a dotted line marks epoch `mark`.
+    """
+    lines = {label: (range(1, len(row) + 1), row) for label, row in losses.items()}
+    xlabel = f"epoch (losses above {top:g} are cut off)"
+    figure = curves(lines, xlabel=xlabel, ylabel="loss (nats)", ylim=(0, top))
+    (ax,) = figure.axes
+    ax.axvline(mark, color=GREY, linestyle=":", label=f"epoch {mark}")
+    ax.legend(frameon=False)
+    return figure
