@@ -1,4 +1,4 @@
-"""Draw many runs beside each other: pairs, gaps, maps of numbers, fits to printed losses."""
+"""Draw many runs beside each other: pairs, gaps, maps of numbers."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from mnist_nb.figures import BLUE, GREY, RED, axes, band
+from mnist_nb.figures import BLUE, GREY, RED, axes
 
 
 def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labels) -> Figure:
@@ -75,36 +75,4 @@ def number_map(
     ax.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(values):
         ax.text(column, row, f"{value:.1f}", ha="center", va="center")
-    return figure
-
-
-def fits(histories: dict[str, tuple], losses: Sequence[float]) -> Figure:
-    """Compare 2n printed `losses` with the spread of many runs, one column of panels per history.
-
-    histories: title -> (number of the first epoch, runs x 2n losses). The first n of 2n numbers
-    are training losses, in the upper panels; the last n are validation losses, in the lower ones.
-    Losses more than two standard deviations from the mean are drawn hollow.
-    """
-    figure = Figure(figsize=(7, 5.4), layout="constrained")
-    grid = figure.subplots(2, len(histories), sharex="col", sharey="row", squeeze=False)
-    for column, (title, (first, runs)) in zip(grid.T, histories.items(), strict=True):
-        halves = np.split(runs, 2, axis=1), np.split(np.asarray(losses), 2)
-        for ax, some, printed in zip(column, *halves, strict=True):
-            x = np.arange(first, first + len(printed))
-            ax.plot(x, some.mean(0), color=BLUE, label=f"mean of {len(runs)} runs")
-            band(ax, x, some, 2, BLUE)
-            ax.collections[-1].set_label("± 2 standard deviations")
-            near = abs(printed - some.mean(0)) < 2 * some.std(0, ddof=1)
-            for which, fill, label in ((near, RED, "inside"), (~near, "white", "outside")):
-                ax.plot(x[which], printed[which], "o", color=RED, markerfacecolor=fill,
-                        markersize=5, label=f"published, {label}")  # fmt: skip
-            ax.spines[["top", "right"]].set_visible(False)
-            ax.grid(axis="y", color="#dddddd")
-            ax.set_xticks(x)
-        column[0].set_title(title, fontsize=12)
-        column[1].set_xlabel("epochs since the weights were new")
-    for ax, kind in zip(grid[:, 0], ("training", "validation"), strict=True):
-        ax.set_ylabel(f"{kind} loss (nats)")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center",
-                  ncols=2, frameon=False)  # fmt: skip
     return figure

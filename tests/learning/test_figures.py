@@ -234,29 +234,6 @@ def test_calibration_is_plotted_with_its_intervals_beside_a_bare_dotted_diagonal
     assert {text.get_text() for text in ax.get_legend().texts} == names
 
 
-def test_published_losses_are_filled_inside_two_standard_deviations_and_hollow_outside():
-    runs = np.hstack([RUNS, RUNS + 10])  # means 3, 2, 13, 12; standard deviations sqrt(7), 0
-    losses = [8.2, 2.5, 18.4, 12.5]  # 2 * sqrt(7) is 5.29
-    grid = many_runs.fits({"one": (6, runs), "two": (7, runs + 3)}, losses).axes
-    assert [ax.get_title() for ax in grid[:2]] == ["one", "two"]
-    for ax, first in zip(grid, (6, 7, 6, 7), strict=True):
-        assert ax.get_xticks().tolist() == [first, first + 1]
-    mean, inside, outside = (line.get_xydata().tolist() for line in grid[0].lines)
-    assert (mean, inside, outside) == ([[6, 3], [7, 2]], [[6, 8.2]], [[7, 2.5]])
-    mean, inside, outside = (line.get_xydata().tolist() for line in grid[2].lines)
-    assert (mean, inside, outside) == ([[6, 13], [7, 12]], [], [[6, 18.4], [7, 12.5]])
-    assert grid[0].lines[2].get_markerfacecolor() == "white"
-    band = grid[0].collections[0].get_paths()[0].vertices
-    assert np.allclose([band.min(0)[1], band.max(0)[1]], [3 - 2 * 7**0.5, 3 + 2 * 7**0.5])
-
-
-def test_the_legend_of_the_fits_names_the_mean_the_band_and_both_kinds_of_points():
-    figure = many_runs.fits({"one": (1, np.hstack([RUNS, RUNS]))}, [1, 2, 3, 4])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "mean of 3 runs", "± 2 standard deviations", "published, inside", "published, outside",
-    ]  # fmt: skip
-
-
 def test_pairs_are_joined_red_if_they_rise_and_blue_if_they_fall():
     figure = many_runs.paired({"a": (1, 3), "b": (2, 0.5)}, ("before", "after"), xlabel="seed")
     *joins, first, second = figure.axes[0].lines
