@@ -1,11 +1,18 @@
 """Draw the way that gradient descent takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mnist_nb.figures import BLUE, GREY, ORANGE, RED
+
+
+@torch.no_grad()
+def surface(loss: Callable[[Tensor], float], across: Tensor, along: Tensor) -> Tensor:
+    """Return the `loss` at each place (across, along) of a grid: len(across) x len(along)."""
+    return torch.tensor([[loss(torch.stack((b, a))) for a in along] for b in across])
 
 
 def valley(
