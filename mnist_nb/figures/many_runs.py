@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mnist_nb.figures import BLUE, GREY, RED, axes
+from mnist_nb.figures import BLUE, GREY, ORANGE, RED, SKY, axes, band, spreads
 
 
 def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labels) -> Figure:
@@ -32,11 +33,39 @@ def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labe
     return figure
 
 
-def mark_tried(axis, values: Sequence[float]) -> None:
-    """Mark `axis` at the `values` that were tried, as plain numbers, and nowhere else."""
-    axis.set_major_locator(FixedLocator(list(values)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_locator(NullLocator())
+def tried(lines: dict, **labels) -> Figure:
+    """Plot means over runs, with bands of one standard deviation, at the values tried.
+
+    lines: label -> data frame with a row per run and a column per value, for up to four labels.
+    The first frame's values are the only marks of the x axis.
+    """
+    figure = spreads({name: (f.columns, f.to_numpy()) for name, f in lines.items()}, **labels)
+    (ax,) = figure.axes
+    first, *_ = lines.values()
+    ax.xaxis.set_major_locator(FixedLocator(list(first.columns)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    title = f"line: mean of {len(first)} runs; band: ± one standard deviation"
+    ax.set_title(title, fontsize=11)
+    return figure
+
+
+def ratios(values: Sequence[float], limits: Sequence[float], reach: int = 6) -> Figure:
+    """Draw a histogram of n `values`, with a line at plus and minus each of up to two `limits`.
+
+    Its first and last bar, at -reach and reach, also hold the values beyond.
+    """
+    label = f"mean gap in standard errors (end bars: all beyond {reach})"
+    figure, ax = axes(xlabel=label, ylabel="comparisons")
+    bins = np.arange(-reach, reach + 0.1, 0.25)
+    ax.hist(np.clip(values, -reach, reach), bins=bins, color=SKY, zorder=2)
+    looks = ((ORANGE, "--"), (RED, "-"))[: len(limits)]
+    for limit, (colour, dashes) in zip(limits, looks, strict=True):
+        look = {"color": colour, "linestyle": dashes, "linewidth": 2, "zorder": 3}
+        ax.axvline(-limit, label=f"± {limit}", **look)
+        ax.axvline(limit, **look)
+    ax.legend(frameon=False, title="standard errors")
+    return figure
 
 
 def gaps(rows: dict[str, tuple[float, float]], errors: int = 3, **labels) -> Figure:
@@ -66,7 +95,7 @@ def number_map(
 ) -> Figure:
     """Draw `values`, n x m, from `low` (white) to `high` (light blue), each with its number.
 
-    `rows` names the n rows and `columns` the m columns.
+    `rows` names the n rows and `columns` the m columns. Each column's largest number is bold.
     """
     figure, ax = axes(6, 0.9 + 0.5 * len(rows), **labels)
     ax.imshow(values, cmap="Blues", vmin=low, vmax=low + 2 * (high - low), aspect="auto")
@@ -74,5 +103,6 @@ def number_map(
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(values):
-        ax.text(column, row, f"{value:.1f}", ha="center", va="center")
+        weight = "bold" if value == values[:, column].max() else "normal"
+        ax.text(column, row, f"{value:.1f}", ha="center", va="center", weight=weight)
     return figure

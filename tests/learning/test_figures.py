@@ -247,14 +247,6 @@ def test_pairs_are_joined_red_if_they_rise_and_blue_if_they_fall():
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a", "b"]
 
 
-def test_tried_values_are_the_only_marks_of_an_axis():
-    figure = figures.curves({"a": ([4, 8, 1100], [1, 2, 3])}, xscale="log")
-    many_runs.mark_tried(figure.axes[0].xaxis, [4, 8, 1100])
-    figure.draw_without_rendering()
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["4", "8", "1,100"]
-    assert figure.axes[0].get_xticks(minor=True).size == 0
-
-
 def test_a_gap_is_drawn_with_its_errors_and_coloured_if_it_counts():
     figure = many_runs.gaps({"a": (1.0, 0.25), "b": (-1.0, 0.5)}, xlabel="points")
     (ax,) = figure.axes
