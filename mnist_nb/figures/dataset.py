@@ -1,4 +1,4 @@
-"""Draw the data: pixels, bytes of a file, a split."""
+"""Draw the data: pixels, bytes of a file, a split, and what its order does."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from mnist_nb.figures import BLUE, GREY, ORANGE, RED, SKY
+from mnist_nb.figures import BLUE, GREY, ORANGE, RED, SKY, axes, curves
 
 
 def close_up(picture: Tensor, rows: range, columns: range) -> Figure:
@@ -87,4 +87,31 @@ def split(parts: dict[str, Sequence[int]], apart: dict[str, int]) -> Figure:
     left = 0
     for (name, positions), colour in zip(parts.items(), colours, strict=True):
         left = bar(left, 0, len(positions), name, colour)
+    return figure
+
+
+def differences(values: Sequence[float], xlabel: str, ylabel: str) -> Figure:
+    """Plot n signed `values` as bars from a line at zero, at 0 to n - 1, each with its number."""
+    figure, ax = axes(7, 3.2, xlabel=xlabel, ylabel=ylabel)
+    bars = ax.bar(range(len(values)), values, color=BLUE, zorder=2)
+    numbers = [f"{value:+z.2f}".replace("-", "−") for value in values]
+    ax.bar_label(bars, numbers, padding=2, fontsize=11)
+    ax.axhline(0, color=GREY)
+    ax.set_xticks(range(len(values)))
+    ax.margins(y=0.15)  # room for the numbers
+    return figure
+
+
+def noted(lines: dict[str, tuple], notes: dict[str, Sequence[str]], **labels) -> Figure:
+    """Plot lines of percentages, label -> (x, y), n numbers each, on an axis from 0 to 100.
+
+    notes: label of a line -> n texts, written above its points in red.
+    """
+    figure = curves(lines, ylim=(0, 100), **labels)
+    (ax,) = figure.axes
+    for label, texts in notes.items():
+        for x, y, text in zip(*lines[label], texts, strict=True):
+            ax.text(x, y + 4, text, ha="center", color=RED, fontsize=11)
+    ax.set_xticks(next(iter(lines.values()))[0])
+    ax.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.45))
     return figure
