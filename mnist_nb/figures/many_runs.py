@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from mnist_nb.figures import BLUE, GREY, RED, axes
-from mnist_nb.figures import BLUE, GREY, ORANGE, RED, SKY, axes, band, spreads
+from mnist_nb.figures import BLUE, GREY, ORANGE, RED, SKY, axes, spreads
 
 
 def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labels) -> Figure:
