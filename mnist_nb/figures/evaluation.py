@@ -1,12 +1,11 @@
-"""Draw how good answers are: against their own confidence, and on two sets of images."""
+"""Draw how good answers are, against their own confidence."""
 
-import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mnist_nb.evaluation import calibration as by_confidence
 from mnist_nb.evaluation import wilson_interval
-from mnist_nb.figures import ORANGE, intervals, reliability
+from mnist_nb.figures import reliability
 
 
 def calibration(probabilities: Tensor, y: Tensor, bins: int) -> Figure:
@@ -19,21 +18,3 @@ def calibration(probabilities: Tensor, y: Tensor, bins: int) -> Figure:
     right = [(round(row["accuracy"] * row["count"]), row["count"]) for row in rows]
     low, high = zip(*(wilson_interval(*pair) for pair in right), strict=True)
     return reliability(confidence, accuracy, low, high)
-
-
-def measured_twice(rows: dict[str, tuple], names: tuple[str, str], **labels) -> Figure:
-    """Plot fractions measured on two sets: label -> (first, second, low, high).
-
-    `names` are the sets'. Hollow squares mark the first; points the second, with a bar from low to
-    high. A label breaks after its comma.
-    """
-    first, second, low, high = np.array(list(rows.values())).T
-    figure = intervals(second, low, high, **labels)
-    (ax,) = figure.axes
-    ax.containers[0].set_label(names[1])
-    x = range(len(rows))
-    ax.plot(x, first, "s", color=ORANGE, fillstyle="none", markersize=9, label=names[0])
-    ax.set_xticks(x, [label.replace(", ", ",\n") for label in rows])
-    ax.margins(x=0.15)  # room for the labels at both ends
-    ax.legend(frameon=False)
-    return figure
