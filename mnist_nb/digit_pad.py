@@ -101,4 +101,4 @@ class DigitPad(anywidget.AnyWidget):
             self.message = "The network's output is nan or inf; train it again with a smaller lr."
         else:
             self.probabilities = p.tolist()
-            self.message = f"The network reads {p.argmax()} with {100 * p.max():.0f} % confidence."
+            self.message = f"The network reads {p.argmax()} with {100 * p.max():.0f}% confidence."

@@ -20,7 +20,7 @@ def predict(model: nn.Module, dataset: Preloaded) -> Tensor:
 def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's (1927) interval for a fraction, when `right` of `n` answers are right.
 
-    The default z gives a 95 % interval. Unlike `share ± z * sqrt(share * (1 - share) / n)`, it
+    The default z gives a 95% interval. Unlike `share ± z * sqrt(share * (1 - share) / n)`, it
     stays within 0 to 1, and it is accurate for fractions near 0 or 1.
     """
     share = right / n

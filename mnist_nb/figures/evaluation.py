@@ -11,7 +11,7 @@ from mnist_nb.figures import reliability
 def calibration(probabilities: Tensor, y: Tensor, bins: int) -> Figure:
     """Plot accuracy against confidence for n answers, in `bins` equal ranges of confidence.
 
-    `probabilities` is n x classes, and `y` holds the n labels. The bars are 95 % intervals.
+    `probabilities` is n x classes, and `y` holds the n labels. The bars are 95% intervals.
     """
     rows = by_confidence(probabilities, y, bins)
     confidence, accuracy = ([row[key] for row in rows] for key in ("confidence", "accuracy"))

@@ -90,7 +90,7 @@ def test_a_drawing_is_answered_with_picture_probabilities_and_a_sentence(pad):
     wanted = int((image > 0.5).sum()) % 10
     assert max(range(10), key=pad.probabilities.__getitem__) == wanted
     assert sum(pad.probabilities) == pytest.approx(1)
-    assert pad.message.startswith(f"The network reads {wanted}") and "100 %" in pad.message
+    assert pad.message.startswith(f"The network reads {wanted}") and "100%" in pad.message
     assert bytes(pad.picture) == image.mul(255).round().byte().numpy().tobytes()
 
 

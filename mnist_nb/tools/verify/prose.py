@@ -1,6 +1,6 @@
 """Check that each number in a notebook's text also occurs in its code or outputs.
 
-The text may round a number (0.2866 to 0.29), write it as a percentage (0.925 as 92.5 %) or with
+The text may round a number (0.2866 to 0.29), write it as a percentage (0.925 as 92.5%) or with
 commas, and omit its sign. A number from elsewhere, such as a fact from a paper, is a constant: the
 cell's metadata lists it as it is written, {"mnist_nb": {"constants": ["60,000"]}}.
 
