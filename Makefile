@@ -62,7 +62,8 @@ FORCE:
 data: $(MADE)  ## download MNIST and verify each file's checksum
 	@$(COMMAND) data
 
-# jupyter/ has the project's defaults for JupyterLab; the user's own settings take precedence.
+# jupyter/labconfig/ has defaults, which settings that users make in JupyterLab override.
+# jupyter/jupyter_lab_config.py takes precedence over the user's own file of that name.
 lab: data build/lab/default-37a8.jupyterlab-workspace  ## open JupyterLab on the walkthrough
 	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	JUPYTERLAB_WORKSPACES_DIR="$(CURDIR)/build/lab" \

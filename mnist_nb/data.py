@@ -2,7 +2,8 @@
 
 Mirrors `download=True` in the source's cell In [18], and stores the files where torchvision
 looks for them: `<root>/<dataset>/raw/`. Files of MNIST and FashionMNIST are checked against
-their SHA-256 checksums before they get their names, the others against torchvision's MD5s.
+their SHA-256 checksums before they are stored. Those of KMNIST and QMNIST are checked against
+torchvision's MD5 checksums if they are downloaded, but not if they come from this machine.
 """
 
 import hashlib
@@ -71,8 +72,8 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
 def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
     """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now.
 
-    Return {} if `dataset` is not in DATASETS or `data_dir` is not a path or None: a notebook from
-    elsewhere may give these names a different meaning.
+    Return {} if `dataset` is not in DATASETS or `data_dir` is not a path or None: the values may
+    come from a notebook that uses parameters of these names for something else.
     """
     if dataset not in DATASETS or not isinstance(data_dir, str | os.PathLike | None):
         return {}
@@ -132,7 +133,7 @@ def _fetch_files(dataset: str, raw: Path) -> None:
                 if sha256 != known.get(name, sha256):
                     raise DataError(f"its {name} ({len(content):,} bytes) has the wrong SHA-256")
                 write_whole(raw / name, content)
-                log.info("%s is fetched and checked", name)
+                log.info("%s is fetched", name)
         except Problem as error:
             tried.append(f"  - {source}: {error}")
     if faults := _faults(dataset, raw):

@@ -33,7 +33,7 @@ def centred(drawing: Tensor) -> Tensor:
 
 
 def _start(profile: Tensor) -> int:
-    """Return where ink with these sums per row (or column) starts, to have its centre at 14."""
+    """Return where to place ink with the row (or column) sums `profile`, to centre it at 14."""
     centre = profile @ torch.arange(float(len(profile))) / profile.sum()
     return min(max(round(14 - centre.item()), 0), 28 - len(profile))
 

@@ -29,7 +29,10 @@ def download(url: str) -> bytes:
     if done.returncode == -signal.SIGALRM:
         raise DataError(f"fewer than {STALL_BYTES:,} bytes arrived within {STALL_SECONDS} s")
     if done.returncode:  # the last line says why
-        raise DataError(done.stdout.decode(errors="replace").rpartition("\n")[2] or "it was ended")
+        raise DataError(
+            done.stdout.decode(errors="replace").rpartition("\n")[2]
+            or f"the download process ended with code {done.returncode}"
+        )
     return done.stdout
 
 

@@ -10,7 +10,7 @@ from mnist_nb.loading import Preloaded
 
 @torch.no_grad()
 def predict(model: nn.Module, dataset: Preloaded) -> Tensor:
-    """Return the logits, n x 10, of the n images of `dataset`, with dropout switched off."""
+    """Return the logits of n images, n x 10, without dropout; then set `model` to training."""
     model.eval()
     logits = model(dataset.x.flatten(1))
     model.train()

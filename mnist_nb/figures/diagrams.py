@@ -84,10 +84,10 @@ def line(ax, corners: list[tuple], colour: str, dashes: str) -> None:
 
 
 def opened_up(cells: Sequence[tuple[str, str, bool]]) -> Figure:
-    """Draw `cells` in a row, each (what it is, where it is opened up or "", shown on the page).
+    """Draw `cells` in a row, each (text, its chapter or "", whether the page shows the cell).
 
-    An arrow leads from a cell down to the place that opens it up. A cell that the page does not
-    show is dashed.
+    An arrow leads from a cell down to the chapter that explains it. A cell that the published page
+    does not show is dashed.
     """
     figure = Figure(figsize=(7, 2.1), layout="constrained")
     ax = figure.add_subplot(xlim=(-0.5, len(cells) - 0.5), ylim=(-1.35, 0.5))

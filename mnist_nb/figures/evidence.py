@@ -1,4 +1,4 @@
-"""Draw printed numbers beside many runs: does a run give them, or are they far from all?"""
+"""Draw published numbers beside those of many runs, to see whether any run comes close."""
 
 from collections.abc import Sequence
 

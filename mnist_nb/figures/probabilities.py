@@ -24,7 +24,10 @@ def measures(marks: Sequence[float]) -> Figure:
 
 
 def pushes(push: Tensor, y: Tensor) -> Figure:
-    """Plot the `push` on the k scores of up to three images, n x k, and mark right classes `y`."""
+    """Plot the `push` on the k scores of up to three images, and mark their right classes `y`.
+
+    `push` is the negative gradient of the loss with respect to the scores, n x k.
+    """
     groups = {f"image {i + 1}": row for i, row in enumerate(push)}
     figure = bars(groups, xlabel="class", ylabel="push on the score")
     (ax,) = figure.axes

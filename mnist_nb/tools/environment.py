@@ -87,7 +87,8 @@ def make(folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         _end_if_stopped()
         said = (done.stderr + done.stdout).strip().splitlines() or ["it gave no reason"]
-        sys.exit(f"{sys.executable} cannot make an environment in {folder}: {said[-1]}")
+        sys.exit(f"{sys.executable} cannot make an environment in {folder} ({said[-1]}). Fix "
+                 "that, then run make setup again.")  # fmt: skip
 
 
 # --- what is installed
@@ -263,7 +264,10 @@ def _install(*words: str, **options) -> subprocess.CompletedProcess:
 
 @functools.cache
 def settings() -> dict[str, str]:
-    """Return pip's settings for `pip install`, from its files and variables: name -> value."""
+    """Return pip's settings for `pip install`, from its files and variables: name -> value.
+
+    An index-url that is PyPI's, pip's default, is left out.
+    """
     done = _pip("config", "list", capture_output=True, text=True)
     found = re.findall(r"^(global|install|:env:)\.([a-z-]+)=(.*)$", done.stdout, re.M)
     return {

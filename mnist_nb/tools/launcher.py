@@ -10,7 +10,7 @@ environment, working folder, limits), and receives the process id and later the 
 client closes the socket, the kernel is killed; if the client ends, all its kernels are killed. If
 a kernel cannot be started, the launcher closes its socket and continues with the others.
 
-A guest (such as a sweep's worker) uses the listening socket in the same way.
+Guests, other processes that share this launcher, send such bytes over the listening socket.
 """
 
 import atexit

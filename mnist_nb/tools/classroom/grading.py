@@ -78,7 +78,10 @@ def grade(
     originals = {p.stem: nbformat.read(p, as_version=4) for p in sorted(exercises.glob("*.ipynb"))}
     folders = sorted(p for p in submissions.glob("[!.]*") if p.is_dir() and not p.is_symlink())
     if not originals:
-        raise GradingError(f"there are no exercises in {exercises}")
+        raise GradingError(
+            f"there are no exercises in {exercises}; copy the original .ipynb files there, with "
+            "their solutions"
+        )
     if not folders:
         raise GradingError(f"{submissions} has no folder of a learner; give the folder that has "
                            "LEARNER/EXERCISE.ipynb in it")  # fmt: skip

@@ -65,7 +65,10 @@ def make_student(project: Path, output: Path) -> Path:
     """
     originals = sorted((project / "notebooks" / "exercises").glob("*.ipynb"))
     if not originals:
-        raise StudentError(f"there are no exercises in {project / 'notebooks' / 'exercises'}")
+        raise StudentError(
+            f"there are no exercises in {project / 'notebooks' / 'exercises'}; copy the original "
+            ".ipynb files there, with their solutions"
+        )
     contents = {"README.md": (project / _README).read_bytes()}
     for pattern in _ALONG:
         for path in project.glob(pattern):

@@ -78,7 +78,8 @@ def check_workers(client, folder: str, mark: str) -> None:
     try:
         answers = client.run(write_error, folder, 0, mark, on_error="return").values()
     except Exception as error:  # Dask raises many kinds
-        raise SweepError(f"the cluster's workers do not answer ({reason(error)})") from error
+        raise SweepError(f"the cluster's workers do not answer ({reason(error)}); check that they "
+                         "run, then give the same command again") from error  # fmt: skip
     whys = [reason(a) if isinstance(a, BaseException) else a for a in answers if a]
     if whys:
         raise SweepError(

@@ -92,7 +92,7 @@ def _version(name: str) -> str:
 
 
 def package_sha256() -> str:
-    """Return one SHA-256 hash of all modules that notebooks import."""
+    """Return one SHA-256 hash of the modules in mnist_nb/ and figures/, but not of tools/."""
     whole, folder = hashlib.sha256(), Path(mnist_nb.__file__).parent
     for path in sorted([*folder.glob("[!.]*.py"), *folder.glob("figures/[!.]*.py")]):
         whole.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())

@@ -109,7 +109,10 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
     try:
         kernels.use(read_notebook(notebook))
     except OSError as error:
-        raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
+        raise RunError(
+            f"{output.parent} cannot be written ({error.strerror or error}); make room there, or "
+            "set TMPDIR to a different folder"
+        ) from error
     import papermill  # slow to import, so only when a run starts
 
     from mnist_nb.tools.runs import engine
@@ -127,7 +130,10 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
     except RuntimeError as error:
         raise RunError(f"the kernel does not answer: {error}") from error
     except OSError as error:
-        raise RunError(f"{output.parent} cannot be written ({error.strerror or error})") from error
+        raise RunError(
+            f"{output.parent} cannot be written ({error.strerror or error}); make room there, or "
+            "set TMPDIR to a different folder"
+        ) from error
     except Exception as error:  # such as papermill's, or a UnicodeEncodeError of the terminal
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"the notebook could not be run ({said})") from error

@@ -52,7 +52,7 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
     Raises:
-        RunError: the notebook cannot be read.
+        RunError: the notebook, or a record at an address, cannot be read.
         SweepError, ParameterError: see `each_row` and `checked_runs`; or `folder` is an address
             that cannot be written.
     """

@@ -110,7 +110,8 @@ def do_run(
     if not is_address(place) and (why := write_error(os.path.dirname(place), len(text), mark)):
         return Outcome("failed", 0, why)
     if _has_changed(run):
-        return Outcome("failed", 0, f"mnist_nb on {platform.node()} differs from the sweep's")
+        return Outcome("failed", 0, f"mnist_nb on {platform.node()} differs from the sweep's; "
+                       "install the same version there")  # fmt: skip
     failed = place.removesuffix(".ipynb") + ".failed.ipynb"
     started = time.monotonic()
     with tempfile.TemporaryDirectory(

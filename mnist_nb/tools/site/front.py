@@ -63,7 +63,7 @@ def _takes(check, name: str) -> str:
         check({name: object()})
     except ParameterError as error:
         return str(error).rpartition("; it takes ")[2]
-    raise PublishError(f"{check.__name__} does not check the parameter {name}")
+    raise PublishError(f"{check.__name__} does not check the parameter {name}; add a rule for it")
 
 
 def with_table(text: str, table: str) -> str:
@@ -98,7 +98,8 @@ def _picture(notebook, cell_id: str) -> Image.Image:
     found = pictures([o for c in notebook.cells if c.id == cell_id for o in c.get("outputs", [])])
     if len(found) != 1:
         raise PublishError(
-            f"the walkthrough has no cell {cell_id!r} with one picture; correct _DRAWN"
+            f"the walkthrough has no cell with the id {cell_id!r} and one picture; correct the "
+            "ids in _DRAWN in mnist_nb/tools/site/front.py"
         )
     return found[0]
 

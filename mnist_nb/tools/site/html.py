@@ -70,7 +70,7 @@ class _Exporter(HTMLExporter):
             extra_template_basedirs=[str(Path(__file__).parent / "templates")],
             template_name="mnist_nb",
             template_file=template,
-            optimistic_validation=True,  # not after each preprocessor
+            optimistic_validation=True,  # validate once, not after each preprocessor
             filters={"relative": _relative},
         )
 
@@ -140,7 +140,10 @@ def _mathml(tex: str, display: str) -> str:
     try:
         return convert(tex, display=display)
     except Exception as error:  # latex2mathml raises many kinds
-        raise PublishError(f"the formula {tex!r} cannot be made into MathML ({error})") from error
+        raise PublishError(
+            f"the formula {tex!r} cannot be made into MathML ({error}); correct it in the "
+            "notebook or page that has it"
+        ) from error
 
 
 def _fix_link(link, here: str, published: set[str]) -> None:
