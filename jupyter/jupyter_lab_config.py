@@ -1,4 +1,4 @@
-"""JupyterLab as a learner finds it with `make lab`; what users have set themselves stays.
+"""JupyterLab as a learner finds it with `make lab`.
 
 Beside it: other defaults for settings, in labconfig/, and the first arrangement of the window.
 """
