@@ -364,7 +364,7 @@ def test_the_probabilities_move_while_the_digit_is_being_drawn(pad):
     pad.page.wait_for_timeout(1000)  # when it would have been said
     expect(pad.status).to_have_text(EMPTY)  # nothing is said before the pen is up
     pad.page.mouse.up()
-    expect(pad.status).to_have_text(re.compile(r"The network reads \d\D+\d+ %"))
+    expect(pad.status).to_have_text(re.compile(r"The network reads \d\D+\d+%"))
 
 
 def test_a_fast_stroke_goes_through_every_point_that_the_browser_noted(pad):
