@@ -131,7 +131,7 @@ build/peers/.ready: pyproject.toml
 kernel-starts: data  ## measure kernel starts on a busy machine
 	$(PY) studies/kernel_starts.py
 
-seed-study: data  ## train the source's network with 128 seeds, with and without dropout
+seed-study: data  ## train the walkthrough's network with 128 seeds, with and without dropout
 	$(PY) studies/seed_study.py
 
 experiments: data  ## execute the 265 runs of chapter 08, or resume them

@@ -87,7 +87,7 @@ def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str,
 
 @cache
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Return a file's SHA-256 checksum; the cache holds until its size or `changed` differs."""
+    """Return a file's SHA-256 checksum, cached until its size or change time (ns) differs."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

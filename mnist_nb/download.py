@@ -1,6 +1,6 @@
 """Download a file in a child process, which ends itself when too little of the file arrives.
 
-In this process, looking up a server's name or waiting for its answer could hang forever.
+Looking up a server's name can hang in a call that no timeout stops; ending the process does.
 """
 
 import signal

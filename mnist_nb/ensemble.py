@@ -76,7 +76,7 @@ class _Group:
     """K copies of the walkthrough's network; K is the first dimension of their tensors."""
 
     def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
-        """Start from the members' `starts`, with all n images: x is n x 784, y has n labels."""
+        """Take what `_start` gave per member, and all n images: x is n x 784, y has n labels."""
         models, splits, self.generators = zip(*starts, strict=True)
         self.x, self.y = x, y
 

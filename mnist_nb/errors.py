@@ -14,4 +14,4 @@ class DataError(Problem):
 
 
 class ParameterError(Problem, ValueError):
-    """A parameter has an unknown name, the wrong type, or a value outside its range."""
+    """A parameter, its value, or a notebook's declaration of its parameters is wrong."""

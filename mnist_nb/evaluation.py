@@ -1,4 +1,4 @@
-"""Predict with a model, and measure how good its answers are; no cell of the source does."""
+"""Predict with a model, and measure how good its answers are. Mirrors no cell of the source."""
 
 import math
 

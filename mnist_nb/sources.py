@@ -34,7 +34,7 @@ class WheelError(Problem):
 
 
 def archives(dataset: str) -> dict[str, tuple[str, str]]:
-    """Return name -> (address, MD5) of its .gz file; only QMNIST's addresses name a server."""
+    """Return name -> (address, MD5) of its .gz file; all but QMNIST's are relative to a mirror."""
     from torchvision import datasets  # slow to import, so only where it is needed
 
     known = getattr(datasets, dataset).resources

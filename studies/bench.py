@@ -154,7 +154,7 @@ def walkthrough() -> dict[str, float]:
 
 
 def sweeps() -> dict[str, float]:
-    """Time sweeps of 24 runs, with 32 images and with an epoch; also measure the CPU load."""
+    """Time sweeps of 24 one-epoch runs, with 32 images and with 55,000; measure the CPU load."""
     found = {}
     for name, more in (("32 images", {"train_size": "32", "val_size": "1"}), ("an epoch", {})):
         plan = {"grid": {"seed": "0:24"}, "parameters": {"epochs": "1"} | more}

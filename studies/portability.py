@@ -253,7 +253,7 @@ def main(word: str = "", *notebooks: str) -> None:
             found = sorted(cells(verify(configuration, paths)), key=lambda cell: cell["notebook"])
             rows += [{"configuration": configuration.name} | cell for cell in found]
         except subprocess.CalledProcessError as error:
-            print(f"{error} See its log in {BUILD}.", flush=True)
+            print(f"{error} See the lines above, or the log in {BUILD}.", flush=True)
     said = f"- CUDA: {cuda()}\n" if word in "CUDA" else ""
     TABLE.write_text(table(rows, names) + said)
     print(f"written: {TABLE}")

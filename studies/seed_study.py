@@ -17,7 +17,7 @@ from mnist_nb.ensemble import Member, train_ensemble
 from mnist_nb.loading import load
 
 TARGET = Path(__file__).with_suffix(".csv")
-EPOCHS = 13  # chapter 07 compares the source's five epochs with up to our 9th to 13th
+EPOCHS = 13  # chapter 07 compares the source's five epochs with our 1st to 5th, ..., 9th to 13th
 TOGETHER = 16  # models trained side by side
 
 

@@ -14,8 +14,8 @@ from mnist_nb.figures import BLUE, GREEN, ORANGE, RED, SKY
 def network(sizes: Sequence[int], picture: Tensor) -> Figure:
     """Draw a chain of up to three linear layers, and how many parameters each of them has.
 
-    sizes: how many numbers there are from the input to the output; of more than ten, eight
-    are drawn. picture: the input, h x w, from 0 (white) to 1.
+    sizes: how many numbers the input, each hidden layer and the output have; of more than
+    ten, eight are drawn. picture: the input, h x w, from 0 (white) to 1.
     """
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     panels = figure.subplot_mosaic(

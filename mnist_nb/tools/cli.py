@@ -105,11 +105,13 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @main.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
-              help="Run all combinations of VALUES (0.1,1 or 0:10).  [repeatable]")  # fmt: skip
+              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9).  "
+              "[repeatable]")  # fmt: skip
 @click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
-              help="YAML file with grid, zip, runs, exclude, include, parameters.")  # fmt: skip
+              help="YAML file that describes the runs, like those in studies/experiments/; its "
+              "parts are parameters, grid, zip, runs, exclude and include.")  # fmt: skip
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
               help="Folder for the executed notebooks, or an address like s3://...")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS",

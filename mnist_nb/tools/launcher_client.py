@@ -107,7 +107,7 @@ class Launcher:
             return isolated(environment, settings)
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start the launcher if it does not run yet; return before its imports are done."""
+        """Start a launcher unless one with the same imports runs; do not wait for its imports."""
         with self._lock:
             wanted = {"installed": _installed(), "modules": list(self.modules)}
             if self._client and (_has_ended(self._client) or not self._has_imported(wanted)):

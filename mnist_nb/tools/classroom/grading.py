@@ -117,7 +117,7 @@ def total(results: dict[str, Graded]) -> tuple[float, float]:
 
 
 def _nbgrader(course: _Course, *words: str) -> str:
-    """Run the command nbgrader in `course`, with its kernel; return why it failed, or ""."""
+    """Run nbgrader with the folder and kernel spec of `course`; return why it failed, or ""."""
     import nbgrader
 
     scripts = Path(nbgrader.__file__).parents[1] / "bin"  # with alembic, which nbgrader runs

@@ -24,7 +24,8 @@ NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the re
 class Run(NamedTuple):
     """One run of a sweep: its folder's name, its parameters, and a hash of parameters and code.
 
-    `package` is the hash of mnist_nb, if the notebook uses it, `dataset` what `data.hashes` takes.
+    `package` is the hash of mnist_nb, or None if the notebook does not use it. `dataset` has the
+    two arguments of `data.hashes`: the dataset's name and folder.
     """
 
     name: str

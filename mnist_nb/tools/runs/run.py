@@ -82,7 +82,8 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             note_machine(unfinished, time.monotonic() - started)
         except Exception as error:  # the run is done and its result valid
             reason = " ".join(str(error).split())
-            log.warning("cannot add the machine metadata to the executed notebook (%s)", reason)
+            log.warning("cannot add the machine metadata to the executed notebook (%s); its "
+                        "results are complete", reason)  # fmt: skip
         return _keep(unfinished, folder, name)
 
 

@@ -71,7 +71,7 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
 
 
 def _look_up(sweep: Sweep) -> Sweep:
-    """Return `sweep` with the places of the runs that are left, of which some may be done now."""
+    """Return `sweep` with the places of the runs in `left`, and `left` without finished ones."""
     runs = with_progress_bar(sweep.left, len(sweep.left), "looked up")
     places = {run.name: place_of(sweep.folder, run, sweep.stem) for run in runs}
     left = [run for run in sweep.left if places[run.name].seconds is None]
@@ -128,7 +128,7 @@ def carry_out(
 def _outcomes(
     client, sweep: Sweep, more: tuple, progress: Progress
 ) -> Iterator[tuple[str, Outcome]]:
-    """Yield (name, outcome) of each run as it ends; `more` are the last arguments of `do_run`."""
+    """Yield (name, outcome) of each run as it ends; `more` is (temp, mark), as in `do_run`."""
     from distributed import wait
 
     text = _without_outputs(sweep.notebook)

@@ -39,7 +39,10 @@ def parameter_table(notebook) -> str:
     ]
     for name, declared in declared_parameters(notebook).items():
         if name not in comments:
-            raise PublishError(f"the parameter {name} needs a comment that says what it is")
+            raise PublishError(
+                f"the parameter {name} needs a comment on its line that says what it is; add one "
+                "in the cell tagged 'parameters'"
+            )
         takes = _takes(named_checker(notebook), name)
         rows.append(f"| `{name}` | `{declared.default!r}` | {comments[name]} | {takes} |")
     return "\n".join(rows) + "\n"
@@ -111,7 +114,10 @@ def write_docs(project: Path) -> list[str]:
         PublishError: the page or its markers are missing, or a notebook has no such picture.
     """
     if not (project / PAGE).is_file():
-        raise PublishError(f"Cannot find {PAGE} in {project}. Run this in a clone, not in the zip")
+        raise PublishError(
+            f"Cannot find {PAGE} in {project}. Run this in a clone of the repository; the "
+            "learners' zip does not have that page"
+        )
     changed = []
     walkthrough = nbformat.read(project / "notebooks" / "00_walkthrough.ipynb", as_version=4)
     text = (project / PAGE).read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ def read_page(path: Path, name: str) -> Page:
 def export(
     notebook: NotebookNode, template: str, name: str, published: set[str], **more
 ) -> BeautifulSoup:
-    """Return `notebook` as parsed HTML, with its links adapted to `name` and `published` pages."""
+    """Return the page `name` as parsed HTML, whose links to files lead to `published` pages."""
     html, _ = exporter(template).from_notebook_node(notebook, resources=more)
     here = posixpath.dirname(name)
     soup = BeautifulSoup(html, "html.parser")

@@ -153,7 +153,7 @@ class Notebook(IPyNbFile):
         try:
             IPyNbCell.runtest(cell)
         except (NbCellError, KernelDied) as error:
-            self.failure = f"This cell did not run, because {cell.name} before it failed"
+            self.failure = f"This cell did not run, because {cell.name}, above it, failed"
             traceback = getattr(error, "inner_traceback", None) or str(error)
             why = re.sub(r"\x1b\[[0-9;]*m", "", traceback).strip().splitlines()[-1]
             raise NotRun(f"{self.failure} ({why}).") from error

@@ -46,7 +46,9 @@ def refresh(path: Path) -> bool:
             for number, cell in enumerate(notebook.cells):
                 client.execute_cell(cell, number)
     except CellExecutionError as error:
-        raise RefreshError(f"{path}: a cell failed: {error.ename}: {error.evalue}") from error
+        raise RefreshError(
+            f"{path}: cell {number} ({cell.id}) failed: {error.ename}: {error.evalue}"
+        ) from error
     except RuntimeError as error:
         raise RefreshError(f"{path}: the kernel does not answer: {error}") from error
     except OSError as error:
