@@ -29,7 +29,8 @@ ARGS ?=
 # absolute paths, as nbgrader runs in different folders
 WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
 
-# Ignore the user's pip settings about what to install and where; keep those about sources.
+# Override the user's pip settings about what to install, and drop variables about where to.
+# Keep the settings about where packages come from.
 export PIP_USER := 0
 export PIP_REQUIRE_HASHES := 0
 export PIP_REQUIRE_VIRTUALENV := 0

@@ -72,7 +72,7 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
 def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
     """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now.
 
-    Return {} if `dataset` is not in DATASETS or `data_dir` is not a path or None: the values may
+    Return {} if `dataset` is not in DATASETS or `data_dir` is neither a path nor None: they may
     come from a notebook that uses parameters of these names for something else.
     """
     if dataset not in DATASETS or not isinstance(data_dir, str | os.PathLike | None):

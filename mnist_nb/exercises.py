@@ -6,7 +6,7 @@ from mnist_nb.errors import Problem
 
 
 class NotYet(Problem, AssertionError):
-    """An exercise is not solved yet; a notebook shows the sentence alone (see `Problem`)."""
+    """An exercise is not solved yet; a notebook shows why, without a traceback (see `Problem`)."""
 
 
 def check(holds: bool, sentence: str) -> None:

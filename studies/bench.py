@@ -62,7 +62,7 @@ def epoch_of(dataset, count: int = IMAGES, epochs: int = 1, collate=None) -> Cal
 
 
 def scikit_learn(images: Preloaded) -> Callable[[], None]:
-    """Return a function that trains an epoch of the same network and SGD in scikit-learn."""
+    """Return a function that trains an epoch in scikit-learn: same layers and SGD, no dropout."""
     from sklearn.neural_network import MLPClassifier
 
     x, y = images.x.flatten(1)[:IMAGES].numpy(), images.y[:IMAGES].numpy()

@@ -194,7 +194,7 @@ def verify(configuration: Configuration, notebooks: list[Path]) -> Path:
     with report.with_suffix(".log").open("w") as log:
         done = subprocess.run(command, cwd=PROJECT, env=os.environ | configuration.variables,
                               stdout=log, stderr=log)  # fmt: skip
-    if done.returncode > 1:  # it has neither passed nor failed, but was stopped
+    if done.returncode > 1:  # interrupted, a fault in pytest, or no test ran
         raise subprocess.CalledProcessError(done.returncode, command)
     return part.rename(report)
 

@@ -48,7 +48,7 @@ def loss_steps(logits: Tensor, y: Tensor) -> Figure:
 def cell_runs(stories: dict[str, Sequence[tuple[str, bool]]]) -> Figure:
     """Draw the order in which cells ran, one row per story: label -> (text, seen) for each run.
 
-    Runs that the page shows (`seen`) are solid boxes; those it does not show are dashed.
+    Runs that the published page shows (`seen`) are solid boxes; those it does not show are dashed.
     """
     figure = Figure(figsize=(7, 1.55 * len(stories)), layout="constrained")
     ax = figure.add_subplot(xlim=(-0.6, max(map(len, stories.values())) - 0.4),

@@ -23,7 +23,8 @@ def training_steps() -> Figure:
                 bbox=look | {"edgecolor": BLUE if y else ORANGE})  # fmt: skip
     changed = {"logits": 0, "J": 2, "gradients": 4, "gradients ": 6, "weights": 8}
     words = ("writes", "writes", "empties", "adds to", "changes")
-    read = ((1, 2, 1), (3, 6, 1), (5.5, 8, 1), (8, 6, -1))  # places of store and step; direction
+    # x of what is read, x of the step that reads it, and 1 if the arrow goes right, -1 if left
+    read = ((1, 2, 1), (3, 6, 1), (5.5, 8, 1), (8, 6, -1))
     for (name, step), word in zip(changed.items(), words, strict=True):
         to = 0.7 * places[name.strip()][0] + 0.3 * step
         line(ax, [(step, 0.68), (to, 0.24)], GREY, "-")

@@ -214,7 +214,11 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 def compare(a: Path, b: Path) -> None:
-    """Show how the runs in A and B differ: parameters, environment, first epoch that differs."""
+    """Compare the runs in two executed notebooks, A and B.
+
+    Show the parameters and the parts of the environment that differ, and the first epoch in which
+    the numbers differ.
+    """
     from mnist_nb.tools.runs.results import differences, read_record
 
     try:

@@ -104,7 +104,10 @@ class Provisioner(LocalProvisioner):
 
 
 class Client(AsyncKernelClient):
-    """Wait for the idle message; Jupyter's client waits until no message has come for 0.2 s."""
+    """Notice sooner than Jupyter's client that a new kernel is ready.
+
+    It waits for the kernel's idle message, and Jupyter's for 0.2 s without any message.
+    """
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Return when the kernel has answered and all its messages until then are read.

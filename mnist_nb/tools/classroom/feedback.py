@@ -68,7 +68,7 @@ def _cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _text(output: NotebookNode) -> str:
-    """Return an output as text: a long one is cut, an error becomes one line."""
+    """Return an output as text: a long one is cut, an error is its name and message."""
     if output.output_type == "error":  # its traceback would show hidden tests
         text = f"{output.ename}: {output.evalue}"
     else:

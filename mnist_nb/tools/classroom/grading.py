@@ -167,7 +167,10 @@ def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
     for name, original in originals.items():
         nbformat.write(original, source / f"{name}.ipynb")
     if wrong := _nbgrader(course, "generate_assignment", "exercises"):
-        raise GradingError(f"nbgrader rejects the exercises: {wrong}")
+        raise GradingError(
+            f"nbgrader rejects the exercises: {wrong}; correct the original notebooks, then grade "
+            "again"
+        )
     return course
 
 

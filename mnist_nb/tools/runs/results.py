@@ -35,9 +35,14 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: is not a complete notebook") from error
     if not records:
-        raise ValueError(f"{path}: contains no record of a run")
+        raise ValueError(
+            f"{path}: contains no record of a run; a run that ends early, or has no cell with "
+            "show_record, leaves none"
+        )
     if not _is_complete(records[-1], machine):
-        raise ValueError(f"{path}: its record is not complete, or not of schema {SCHEMA}")
+        raise ValueError(
+            f"{path}: its record is not complete, or not of schema {SCHEMA}; run it again"
+        )
     return {"file": str(path)} | records[-1] | {"file": str(path), "machine": machine}
 
 

@@ -129,7 +129,9 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
         raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
     except RuntimeError as error:
-        raise RunError(f"the kernel does not answer: {error}") from error
+        raise RunError(
+            f"the kernel does not answer: {error}; check the machine's free memory, then try again"
+        ) from error
     except OSError as error:
         raise RunError(
             f"{output.parent} cannot be written ({error.strerror or error}); make room there, or "

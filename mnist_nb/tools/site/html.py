@@ -75,7 +75,7 @@ class _Exporter(HTMLExporter):
         )
 
     def from_notebook_node(self, nb: NotebookNode, resources=None, **more) -> tuple[str, dict]:
-        """Return the page without HTMLExporter's slow corrections, which `export` makes."""
+        """Return the page without HTMLExporter's slow corrections; `export` makes its own."""
         info = nb.metadata.get("language_info", {})
         lexer = info.get("pygments_lexer", info.get("name"))
         self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=self))

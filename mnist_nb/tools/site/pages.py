@@ -26,7 +26,7 @@ def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDEN
         RunError: a notebook cannot be read, or `folder` cannot be written.
         WheelError: reveal.js, for the slides, is neither cached nor downloadable.
     """
-    write_files(folder, {})  # fail before the work, not after it
+    write_files(folder, {})  # if it cannot be created, fail before the work
     chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
     given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
     exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]

@@ -52,7 +52,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
     """
     paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     reveal = reveal_sources()
-    write_files(folder, {})  # fail before the work, not after it
+    write_files(folder, {})  # if it cannot be created, fail before the work
     files = {}
     for path in paths:
         page = read_page(path, path.stem)
@@ -115,7 +115,7 @@ def _pieces(cells: list[NotebookNode]) -> Iterator[Piece]:
 
 
 def _prose(source: str, before_code: bool) -> Iterator[Piece]:
-    """Split Markdown into headings, text, and the question to code; answers become notes."""
+    """Split Markdown into headings, text and a question about code; folded answers go to notes."""
     answers = [answer for _, answer in _FOLDED.findall(source)]
     source = _FOLDED.sub(r"- \1\n", source)
     parts = re.split(r"^(#{1,3} .*)$", source, flags=re.MULTILINE)

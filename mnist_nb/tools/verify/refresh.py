@@ -50,7 +50,10 @@ def refresh(path: Path) -> bool:
             f"{path}: cell {number} ({cell.id}) failed: {error.ename}: {error.evalue}"
         ) from error
     except RuntimeError as error:
-        raise RefreshError(f"{path}: the kernel does not answer: {error}") from error
+        raise RefreshError(
+            f"{path}: the kernel does not answer: {error}; check the machine's free memory, then "
+            "try again"
+        ) from error
     except OSError as error:
         raise RefreshError(
             f"{path}: a kernel needs a folder for temporary files that can be written "
@@ -68,6 +71,6 @@ def refresh(path: Path) -> bool:
     except OSError as error:
         raise RefreshError(
             f"{path} stays unchanged, as the folder {path.parent} cannot be written "
-            f"({error.strerror})"
+            f"({error.strerror}); fix that, then refresh again"
         ) from error
     return True
