@@ -124,7 +124,7 @@ def test_what_the_walkthrough_says_can_be_read_in_a_time_needs_no_more_minutes()
     ]
     minutes = {p.stem: int(re.search(r"(\d+) min", read_page(p, p.stem).minutes)[1])
                for p in CHAPTERS}  # fmt: skip
-    read = minutes[CHAPTERS[0].stem]
+    read = 0
     for time, most in (("half an hour", 30), ("two hours", 120)):
         (row,) = re.findall(rf"^\| {time} \| (.*) \|$", ways, re.MULTILINE)
         read += sum(minutes[name] for name in re.findall(r"\]\((\w+)\.ipynb\)", row))
