@@ -66,7 +66,7 @@ def losses(history: list[dict], published: dict[str, list[float]] | None = None)
     ax.axhline(math.log(10), color=GREY, linestyle=":", label="guessing: ln 10")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_ticks(ax.yaxis)
-    ax.legend(frameon=False, ncols=2)
+    ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 
 

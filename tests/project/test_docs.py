@@ -61,7 +61,7 @@ def test_every_link_of_a_notebook_leads_to_a_file_and_each_word_to_its_place_in_
 
 
 def test_the_glossary_is_in_alphabetical_order_and_names_a_notebook_for_each_word():
-    entries = re.split(r"^### ", TEXT[GLOSSARY.name], flags=re.MULTILINE)[1:]
+    entries = re.split(r"^## ", TEXT[GLOSSARY.name], flags=re.MULTILINE)[1:]
     words = [entry.splitlines()[0] for entry in entries]
     assert words == sorted(set(words)) and len(words) > 40
     place = r"→\s\[[\w ]+\]\((exercises/)?\d\d_\w+\.ipynb\)$"
