@@ -22,7 +22,7 @@ COMMAND := $(PY) -m mnist_nb.tools.cli
 # -I ignores packages in the user's home and in PYTHONPATH
 PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 MADE := build/environment.txt
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 # one more than the number of cores, as some tests only wait for a process
 JOBS ?= $(shell $(PY) -c "import os; print(1 + (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()))")
 ARGS ?=
@@ -43,10 +43,10 @@ unexport PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test test-all nbval lint refresh docs student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test test-all nbval lint refresh docs exercises student grade site site-instructor slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(MADE)  ## create or complete the environment (TORCH=cpu or cuda)
 
@@ -95,6 +95,9 @@ refresh: data  ## execute all notebooks again and save them in normal form
 
 docs: $(MADE)  ## update the parameter table and picture in docs/
 	@$(COMMAND) docs
+
+exercises: build/nbgrader/.ready  ## write notebooks/exercises again, from notebooks/solutions
+	@$(WITH_NBGRADER) $(COMMAND) exercises
 
 student: build/nbgrader/.ready  ## make the exercises for learners, and a zip with all they need
 	@$(WITH_NBGRADER) $(COMMAND) student $(ARGS)
