@@ -26,6 +26,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 # one more than the number of cores, as some tests only wait for a process
 JOBS ?= $(shell $(PY) -c "import os; print(1 + (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()))")
 ARGS ?=
+ZIP := $(if $(wildcard notebooks/solutions),build/student/mnist-nb-student.zip)
 # absolute paths, as nbgrader runs in different folders
 WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
 
@@ -115,8 +116,15 @@ build/nbgrader/.ready: $(MADE)
 	  nbgrader==0.9.6 alembic==1.20.1 mako==1.4.3 rapidfuzz==3.14.6 sqlalchemy==2.1.9
 	@touch $@
 
-site: $(MADE)  ## write the notebooks as web pages that work offline, in build/site
+site: $(MADE) $(ZIP)  ## write web pages for learners that work offline, in build/site
 	@$(COMMAND) site $(ARGS)
+
+site-instructor: $(MADE) $(ZIP)  ## the same with solutions and the guide, in build/site-instructor
+	@$(COMMAND) site --instructor $(ARGS)
+
+# the zip for learners, made anew; in the unpacked zip itself there is nothing to make it from
+build/student/mnist-nb-student.zip: build/nbgrader/.ready FORCE
+	@$(WITH_NBGRADER) $(COMMAND) student
 
 slides: $(MADE)  ## write the notebooks as slides that work offline, in build/slides
 	@$(COMMAND) slides $(ARGS)

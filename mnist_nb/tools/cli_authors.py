@@ -92,13 +92,17 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> N
 
 
 @click.command()
-@click.option("-o", "--output", type=PATH, default=Path("build/site"), show_default=True,
-              help="Folder for the pages.")  # fmt: skip
-def site(output: Path) -> None:
-    """Write the notebooks as web pages and slides that work offline."""
+@click.option("-o", "--output", type=PATH,
+              help="Folder for the pages.  [default: build/site or build/site-instructor]",
+              )  # fmt: skip
+@click.option("--instructor", is_flag=True,
+              help="Add the solutions and the guide, which learners should not see.")  # fmt: skip
+def site(output: Path | None, instructor: bool) -> None:
+    """Write the notebooks as web pages and slides for learners that work offline."""
     from mnist_nb.tools.site.pages import build_site
 
-    index, *pages = build_site(output)
+    default = Path("build/site-instructor" if instructor else "build/site")
+    index, *pages = build_site(output or default, instructor=instructor)
     click.echo(f"{len(pages)} pages and an index: open {index}")
 
 

@@ -13,10 +13,9 @@ import nbformat
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
+from mnist_nb.tools.project import STUB
 from mnist_nb.tools.verify.normal_form import serialised
 
-# replaces a solution; a check that runs it fails with this message
-STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
 # files for the zip, copied unchanged; README.md comes from _README
 _ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "jupyter/**/*",
           "notebooks/*.ipynb", "notebooks/*.md", "studies/*.csv", "studies/experiments/*.yaml",
@@ -83,8 +82,9 @@ def write_exercises(project: Path) -> dict[Path, bool]:
         StudentError: nbgrader is not installed, or `project` has no originals.
     """
     folder, changed = project / "notebooks" / "exercises", {}
+    contents = learners_exercises(project)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in learners_exercises(project).items():
+    for name, content in contents.items():
         path = folder / name
         changed[path] = not path.is_file() or path.read_bytes() != content
         if changed[path]:
