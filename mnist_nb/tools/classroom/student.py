@@ -34,8 +34,8 @@ def require_nbgrader() -> None:
         import nbgrader  # noqa: F401
     except ImportError as error:
         raise StudentError(
-            "nbgrader is not installed in this environment; run `make student` or `make grade`, "
-            "which install it into build/nbgrader"
+            "nbgrader is not installed in this environment; run `make exercises`, `make "
+            "student` or `make grade`, which install it into build/nbgrader"
         ) from error
 
 
