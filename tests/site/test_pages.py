@@ -84,8 +84,9 @@ def test_the_map_lists_every_notebook_in_order_with_what_it_says_of_itself(site)
     expected = []
     for name, path in zip([*NAMES, *UNSOLVED], [*CHAPTERS, *EXERCISES], strict=True):
         first = nbformat.read(path, as_version=4).cells[0].source.splitlines()
-        minutes = re.match(r"\*(About .*?)\.?\*", first[2])
-        expected.append((f"{name}.html", first[0].strip("# "), minutes[1] if minutes else ""))
+        minutes = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", first[2]).strip("*.")
+        assert minutes.startswith("About ") and "](" not in minutes
+        expected.append((f"{name}.html", first[0].strip("# "), minutes))
     assert shown == expected and len(EXERCISES) == 6
     assert [link["href"] for link in entries[3].select(".downloads a")] == [
         "03_loss.ipynb",
@@ -342,7 +343,7 @@ def test_code_that_draws_is_folded_on_pages_and_slides_and_its_output_is_not(tmp
     cell = new_code_cell("\n".join(["draw()"] * 40), outputs=[output])
     cell.metadata["tags"] = ["hide-input"]
     (slide,) = deck_of(tmp_path, new_markdown_cell("# Curves"), cell)
-    page, _ = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
+    (page,) = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
     folded = slide.aside.extract(), soup_of(page).details.extract()
     for shown, code in zip((slide, soup_of(page)), folded, strict=True):
         assert code.get_text().count("draw()") == 40 and "draw()" not in shown.get_text()
@@ -480,7 +481,7 @@ def opened(tab, site):
     assert asked <= own and not errors
 
 
-PAGES = ["index", *NAMES, "exercises/01_architecture", "glossary"]
+PAGES = ["index", *NAMES, "exercises/01_architecture"]
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 IN_ALL_LOOKS = {
     "index",
