@@ -22,10 +22,11 @@ COMMAND := $(PY) -m mnist_nb.tools.cli
 # -I ignores packages in the user's home and in PYTHONPATH
 PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 MADE := build/environment.txt
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/exercises/*.ipynb))
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 # one more than the number of cores, as some tests only wait for a process
 JOBS ?= $(shell $(PY) -c "import os; print(1 + (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()))")
 ARGS ?=
+ZIP := $(if $(wildcard notebooks/solutions),build/student/mnist-nb-student.zip)
 # absolute paths, as nbgrader runs in different folders
 WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
 
@@ -44,10 +45,10 @@ unexport PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data lab run test test-all nbval lint refresh docs student grade site slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
+.PHONY: help setup data lab run test test-all nbval lint refresh docs exercises student grade site site-instructor slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(MADE)  ## create or complete the environment (TORCH=cpu or cuda)
 
@@ -97,6 +98,9 @@ refresh: data  ## execute all notebooks again and save them in normal form
 docs: $(MADE)  ## update the parameter table and picture in docs/
 	@$(COMMAND) docs
 
+exercises: build/nbgrader/.ready  ## write notebooks/exercises again, from notebooks/solutions
+	@$(WITH_NBGRADER) $(COMMAND) exercises
+
 student: build/nbgrader/.ready  ## make the exercises for learners, and a zip with all they need
 	@$(WITH_NBGRADER) $(COMMAND) student $(ARGS)
 
@@ -113,8 +117,15 @@ build/nbgrader/.ready: $(MADE)
 	  nbgrader==0.9.6 alembic==1.20.1 mako==1.4.3 rapidfuzz==3.14.6 sqlalchemy==2.1.9
 	@touch $@
 
-site: $(MADE)  ## write the notebooks as web pages that work offline, in build/site
+site: $(MADE) $(ZIP)  ## write web pages for learners that work offline, in build/site
 	@$(COMMAND) site $(ARGS)
+
+site-instructor: $(MADE) $(ZIP)  ## the same with solutions and the guide, in build/site-instructor
+	@$(COMMAND) site --instructor $(ARGS)
+
+# the zip for learners, made anew; in the unpacked zip itself there is nothing to make it from
+build/student/mnist-nb-student.zip: build/nbgrader/.ready FORCE
+	@$(WITH_NBGRADER) $(COMMAND) student
 
 slides: $(MADE)  ## write the notebooks as slides that work offline, in build/slides
 	@$(COMMAND) slides $(ARGS)

@@ -29,7 +29,7 @@ import torch
 from packaging.requirements import Requirement
 
 from mnist_nb.record import MIME
-from mnist_nb.tools.project import EXERCISES, NOTEBOOKS, PROJECT, WALKTHROUGH
+from mnist_nb.tools.project import NOTEBOOKS, PROJECT, SOLUTIONS, WALKTHROUGH
 from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.run import run
 from mnist_nb.tools.verify.normal_form import WIDGET
@@ -219,7 +219,7 @@ def table(rows: list[dict[str, str]], names: list[str]) -> str:
     worst.loc["*notebook's SHA-256*"] = digests
     losses = every["loss"].astype(float).groupby(every["configuration"]).max().dropna()
     worst["loss"] = losses.map("{:.1g}".format).astype(str).reindex(worst.index, fill_value="")
-    heads = [name.replace("exercises/", "ex. ").partition("_")[0] for name in worst]
+    heads = [name.replace("solutions/", "ex. ").partition("_")[0] for name in worst]
     table = [["configuration", *heads], ["---"] * (1 + len(heads)), *worst.itertuples(name=None)]
     changed = every[every["verdict"] >= "within tolerance"]
     places = changed.groupby(["configuration", "notebook", "verdict"], sort=False, observed=True)
@@ -240,7 +240,7 @@ def table(rows: list[dict[str, str]], names: list[str]) -> str:
 
 def main(word: str = "", *notebooks: str) -> None:
     """Verify `notebooks`, or all, in the configurations with `word`, and write the table."""
-    every = [*sorted(NOTEBOOKS.glob("*.ipynb")), *sorted(EXERCISES.glob("*.ipynb"))]
+    every = [*sorted(NOTEBOOKS.glob("*.ipynb")), *sorted(SOLUTIONS.glob("*.ipynb"))]
     paths = [Path(path).resolve() for path in notebooks] or every
     BUILD.mkdir(parents=True, exist_ok=True)
     names, rows = [], []

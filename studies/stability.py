@@ -60,7 +60,8 @@ def main() -> None:
                                   "PYTHONPATH": str(clone), "MNIST_NB_DATA": fetch()}  # fmt: skip
         print(f"clone in {clone}, user {USER}, {'another' if can else 'the same'} user id")
         with ThreadPoolExecutor(2) as pool:
-            notebooks = sorted((clone / "notebooks").rglob("*.ipynb"))
+            notebooks = [path for pattern in ("*.ipynb", "solutions/*.ipynb")
+                         for path in sorted((clone / "notebooks").glob(pattern))]  # fmt: skip
             checks = [pool.submit(check, n, variables, UNSHARE if can else []) for n in notebooks]
             stable = [work.result() for work in checks]
     print(f"{sum(stable)} of {len(stable)} notebooks are stable")

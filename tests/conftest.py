@@ -19,7 +19,7 @@ from mnist_nb.data import fetch
 os.environ.pop("PYTEST_ADDOPTS", None)  # so that pytest processes started by tests ignore it
 PROJECT = Path(__file__).parents[1]
 CHAPTERS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))]
+NOTEBOOKS = [*CHAPTERS, *sorted((PROJECT / "notebooks" / "solutions").glob("*.ipynb"))]
 WALKTHROUGH = PROJECT / "notebooks" / "00_walkthrough.ipynb"
 # parameters for a run with 640 + 160 real images, which takes a second
 SLICE = {"train_size": "640", "val_size": "160", "epochs": "2"}

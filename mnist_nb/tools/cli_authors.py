@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mnist_nb.tools.endings import stop_like_ctrl_c
-from mnist_nb.tools.project import EXERCISES, GRADES, PROJECT, STUDENT
+from mnist_nb.tools.project import GRADES, PROJECT, SOLUTIONS, STUDENT
 
 PATH = click.Path(path_type=Path, readable=False)  # our own messages say what cannot be read
 
@@ -52,6 +52,15 @@ def lint(notebooks: tuple[Path, ...]) -> None:
 
 
 @click.command()
+def exercises() -> None:
+    """Write notebooks/exercises again from notebooks/solutions; answers there are overwritten."""
+    from mnist_nb.tools.classroom.student import write_exercises
+
+    for path, changed in write_exercises(PROJECT).items():
+        click.echo(f"{path.relative_to(PROJECT)}: {'updated' if changed else 'unchanged'}")
+
+
+@click.command()
 @click.option("-o", "--output", type=PATH, default=STUDENT,
               help="Folder for the exercises and the zip.  [default: build/student]")  # fmt: skip
 def student(output: Path) -> None:
@@ -74,7 +83,7 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> N
     """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb; write a table and a page per learner."""
     from mnist_nb.tools.classroom.grading import grade, total
 
-    for learner, results in grade(submissions, EXERCISES, output, not uncontained, seconds):
+    for learner, results in grade(submissions, SOLUTIONS, output, not uncontained, seconds):
         click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
         for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
             names = [name for name, result in results.items() if result.remark == remark]
@@ -83,13 +92,17 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> N
 
 
 @click.command()
-@click.option("-o", "--output", type=PATH, default=Path("build/site"), show_default=True,
-              help="Folder for the pages.")  # fmt: skip
-def site(output: Path) -> None:
-    """Write the notebooks as web pages and slides that work offline."""
+@click.option("-o", "--output", type=PATH,
+              help="Folder for the pages.  [default: build/site or build/site-instructor]",
+              )  # fmt: skip
+@click.option("--instructor", is_flag=True,
+              help="Add the solutions and the guide, which learners should not see.")  # fmt: skip
+def site(output: Path | None, instructor: bool) -> None:
+    """Write the notebooks as web pages and slides for learners that work offline."""
     from mnist_nb.tools.site.pages import build_site
 
-    index, *pages = build_site(output)
+    default = Path("build/site-instructor" if instructor else "build/site")
+    index, *pages = build_site(output or default, instructor=instructor)
     click.echo(f"{len(pages)} pages and an index: open {index}")
 
 
@@ -115,4 +128,4 @@ def docs() -> None:
         click.echo(f"{path}: {'updated' if path in changed else 'unchanged'}")
 
 
-COMMANDS = (refresh, lint, docs, student, grade, site, slides)
+COMMANDS = (refresh, lint, docs, exercises, student, grade, site, slides)

@@ -1,10 +1,12 @@
-"""Name the paths of this project and of the folders in it."""
+"""Name the paths of this project and of the folders in it, and what stands for a solution."""
 
 from mnist_nb.files import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
 WALKTHROUGH = NOTEBOOKS / "00_walkthrough.ipynb"
-EXERCISES = NOTEBOOKS / "exercises"
+SOLUTIONS = NOTEBOOKS / "solutions"  # the originals, with solutions and hidden tests
 GUIDE = PROJECT / "docs" / "instructor.md"
 STUDENT = PROJECT / "build" / "student"
 GRADES = PROJECT / "build" / "grades"
+# replaces a solution; a check that runs it fails with this message
+STUB = '# your code\ncheck(False, "this exercise is not solved yet")'

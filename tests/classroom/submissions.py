@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-EXERCISES = Path(__file__).parents[2] / "notebooks" / "exercises"
+EXERCISES = Path(__file__).parents[2] / "notebooks" / "solutions"
 ORIGINALS = {p.stem: nbformat.read(p, as_version=4) for p in sorted(EXERCISES.glob("*.ipynb"))}
 MARK = "written-by-a-learner"  # the name of a file that must not appear
 

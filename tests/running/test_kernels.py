@@ -162,9 +162,9 @@ def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
 @pytest.mark.parametrize(
     "name",
     [
-        "exercises/01_architecture",
-        "exercises/03_loss",
-        "exercises/04_data",
+        "solutions/01_architecture",
+        "solutions/03_loss",
+        "solutions/04_data",
         pytest.param("00_walkthrough", marks=pytest.mark.whole),
         pytest.param("06_evaluation", marks=pytest.mark.whole),
     ],

@@ -17,36 +17,50 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from mnist_nb.tools import cached_wheel
 from mnist_nb.tools.cli import main
+from mnist_nb.tools.site import pages
 from mnist_nb.tools.site.html import PublishError
 from mnist_nb.tools.site.pages import build_site
 from mnist_nb.tools.site.reveal import REVEAL, REVEAL_SHA256
 from mnist_nb.tools.site.slides import build_slides
 
 NAMES = [path.stem for path in CHAPTERS]
-GUIDE = "instructor.html"
+EXERCISES = sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))
+SOLUTIONS = sorted((PROJECT / "notebooks" / "solutions").glob("*.ipynb"))
+UNSOLVED = [f"exercises/{path.stem}" for path in EXERCISES]
+GUIDE = PROJECT / "docs" / "instructor.md"
 TABLE = "<table border='1'><tr><th></th><th>a</th></tr><tr><th>0</th><td>1</td></tr></table>"
 
 
-def student_version(folder: Path, source: str = "# YOUR CODE HERE") -> Path:
+def with_zip(folder: Path) -> Path:
     """What `make student` leaves, in small."""
-    (folder / "notebooks" / "exercises").mkdir(parents=True)
-    cells = [
-        new_markdown_cell(
-            "# Try it\n\n*About 5 minutes to solve.*\n\nSee [the loss](../03_loss.ipynb#One-line),"
-            " [another](02_gone.ipynb) and [code](../../mnist_nb/model.py).\n\n## First\n\nDo."
-        ),
-        new_code_cell(source),
-    ]
-    nbformat.write(new_notebook(cells=cells), folder / "notebooks" / "exercises" / "01_try.ipynb")
     with zipfile.ZipFile(folder / "student.zip", "w") as archive:
         archive.writestr("README", "take me along")
     return folder
 
 
+def small_course(folder: Path, name: str = "03_loss") -> Path:
+    """A folder of notebooks with one chapter, its exercises, their solutions and a glossary."""
+    originals = PROJECT / "notebooks"
+    for path in ("glossary.md", *(f"{at}{name}.ipynb" for at in ("", "exercises/", "solutions/"))):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(originals / path, folder / path)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
+    """The learners' site."""
     folder = tmp_path_factory.mktemp("site")
-    build_site(folder, student=student_version(tmp_path_factory.mktemp("student")))
+    build_site(folder, student=with_zip(tmp_path_factory.mktemp("student")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def instructors(tmp_path_factory) -> Path:
+    """The instructor's site, in small."""
+    folder, course = tmp_path_factory.mktemp("instructors"), tmp_path_factory.mktemp("course")
+    student = with_zip(tmp_path_factory.mktemp("zip"))
+    build_site(folder, small_course(course), student, instructor=True)
     return folder
 
 
@@ -68,10 +82,12 @@ def test_the_map_lists_every_notebook_in_order_with_what_it_says_of_itself(site)
     entries = soup_of(site / "index.html").select("main > ol > li")
     shown = [(e.a["href"], e.a.get_text(), e.p.get_text()) for e in entries]
     expected = []
-    for path in CHAPTERS:
+    for name, path in zip([*NAMES, *UNSOLVED], [*CHAPTERS, *EXERCISES], strict=True):
         first = nbformat.read(path, as_version=4).cells[0].source.splitlines()
-        expected.append((f"{path.stem}.html", first[0].strip("# "), first[2].strip("*.")))
-    assert shown == [*expected, ("exercises/01_try.html", "Try it", "About 5 minutes to solve")]
+        minutes = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", first[2]).strip("*.")
+        assert minutes.startswith("About ") and "](" not in minutes
+        expected.append((f"{name}.html", first[0].strip("# "), minutes))
+    assert shown == expected and len(EXERCISES) == 6
     assert [link["href"] for link in entries[3].select(".downloads a")] == [
         "03_loss.ipynb",
         "slides/03_loss.html",
@@ -96,16 +112,90 @@ def test_previous_and_next_go_through_all_pages(site):
         assert links.get("prev", "") == "".join(names[-1:])
         names.append(page)
         page = links.get("next")
-    assert names == [*(f"{name}.html" for name in NAMES), "exercises/01_try.html",
-                     "glossary.html", GUIDE]  # fmt: skip
+    assert names == [f"{name}.html" for name in (*NAMES, *UNSOLVED, "glossary")]
 
 
-def test_the_instructors_guide_is_a_page_with_its_sections_on_the_map(site):
-    text = (PROJECT / "docs" / "instructor.md").read_text()
+def test_the_instructors_guide_is_a_page_of_their_site_with_its_sections_on_the_map(instructors):
+    text = GUIDE.read_text()
     heads = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
-    assert [h.get_text() for h in soup_of(site / GUIDE).main.find_all("h2")] == heads
-    assert f"Teaching with it: {', '.join(heads)}." in soup_of(site / "index.html").get_text()
-    assert (site / "instructor.md").read_text() == text
+    page, index = (soup_of(instructors / name) for name in ("instructor.html", "index.html"))
+    assert [h.get_text() for h in page.main.find_all("h2")] == heads
+    assert f"Teaching with it: {', '.join(heads)}." in index.get_text()
+    assert (instructors / "instructor.md").read_text() == text
+
+
+def test_the_instructors_site_has_each_exercise_without_and_with_its_solutions(instructors):
+    for folder, marked in (("exercises", False), ("solutions", True)):
+        text = soup_of(instructors / folder / "03_loss.html").main.get_text()
+        assert ("BEGIN SOLUTION" in text) == ("BEGIN HIDDEN TESTS" in text) == marked
+    links = [link.get_text() for link in soup_of(instructors / "index.html").find_all("a")]
+    assert {"Exercises: the loss", "Exercises: the loss, solved"} <= {*links}
+    assert (instructors / "student.zip").is_file()
+
+
+# What only an instructor may read
+
+
+def cut(text: str) -> str:
+    """The text without spaces and quotation marks, however a page or a file breaks and escapes."""
+    return re.sub(r"[\s\\\"'“”‘’]|\\n", "", text)
+
+
+def secrets() -> set[str]:
+    """Each line of a solution or a hidden test that learners see nowhere else."""
+    secret = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)### END \1", re.S)
+    sources = [cell.source for path in SOLUTIONS for cell in nbformat.read(path, 4).cells]
+    known = [secret.sub("", source) for source in sources]
+    known += [cell.source for path in CHAPTERS for cell in nbformat.read(path, 4).cells]
+    known = cut("".join(known))
+    lines = {cut(line) for source in sources for _, part in secret.findall(source)
+             for line in part.splitlines()}  # fmt: skip
+    return {line for line in lines if len(line) > 12 and line not in known}
+
+
+def sayings() -> set[str]:
+    """Each line of the guide's text and tables that has some length."""
+    lines = {cut(re.sub(r"[*`|]|\]\(.*?\)", "", line)) for line in GUIDE.read_text().splitlines()}
+    return {line for line in lines if len(line) > 30}
+
+
+def readable(folder: Path) -> dict[str, str]:
+    """All that a person can read in a site's files: pages as text and as they are."""
+    texts = {}
+    for path in folder.rglob("*.*"):
+        if path.suffix in (".html", ".md", ".ipynb"):
+            text = path.read_text()
+            shown = soup_of(path).get_text() if path.suffix == ".html" else ""
+            texts[str(path.relative_to(folder))] = cut(re.sub(r"[*`|]", "", text + shown))
+    return texts
+
+
+def test_no_page_of_the_learners_site_has_a_solution_a_hidden_test_or_the_guides_own_sentence(
+    site,
+):
+    names = {str(path.relative_to(site)) for path in site.rglob("*.*")}
+    assert not [name for name in names if "instructor" in name or "solution" in name]
+    assert len(secrets()) > 150 and len(sayings()) > 100
+    for name, text in readable(site).items():
+        assert "BEGINSOLUTION" not in text and "HIDDENTESTS" not in text, name
+        assert not [line for line in secrets() | sayings() if line in text], name
+
+
+def test_what_is_looked_for_in_the_learners_site_would_be_found(instructors):
+    texts = readable(instructors)
+    for page, lines in (("instructor", sayings()), ("solutions/03_loss", secrets())):
+        for ending in ("html", "md" if page == "instructor" else "ipynb"):
+            found = [line for line in lines if line in texts[f"{page}.{ending}"]]
+            assert len(found) > 20, (page, ending)
+
+
+@pytest.mark.parametrize("left", ["instructor.html", "instructor.md", "solutions/03_loss.html"])
+def test_learners_pages_are_not_written_where_the_instructors_are(tmp_path, left):
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).touch()
+    with pytest.raises(PublishError, match=rf"{left} is not for learners"):
+        build_site(tmp_path, small_course(tmp_path / "notebooks"), tmp_path / "none")
+    assert not (tmp_path / "index.html").exists()
 
 
 def test_no_page_loads_anything_and_no_page_but_the_slides_has_a_script(site):
@@ -144,8 +234,17 @@ def test_every_link_leads_to_a_file_of_the_site_and_a_heading_in_it(site):
             assert found.suffix != ".ipynb" or link.has_attr("download"), (path, link)
             count += 1
     assert count > 200
-    paragraph = soup_of(site / "exercises" / "01_try.html").main.find_all("p")[1]
-    assert [link["href"] for link in paragraph.find_all("a")] == ["../03_loss.html#One-line"]
+
+
+def test_a_link_from_an_exercise_leads_to_a_page_or_is_none(tmp_path):
+    (tmp_path / "exercises").mkdir()
+    small_notebook(tmp_path / "03_loss.ipynb", "1 + 1")
+    text = "See [the loss](../03_loss.ipynb#One), [none](02.ipynb) and [code](../../a/model.py)."
+    cells = [new_markdown_cell(f"# Try it\n\n{text}")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "exercises" / "01_try.ipynb")
+    build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")
+    links = soup_of(tmp_path / "site" / "exercises" / "01_try.html").main.p.find_all("a")
+    assert [link["href"] for link in links] == ["../03_loss.html#One"]
 
 
 @pytest.mark.parametrize("folder", [".", "slides"])
@@ -180,14 +279,28 @@ def test_all_code_and_all_words_are_on_a_page_and_on_its_slides_or_in_their_note
 
 
 def test_exercises_are_published_without_solutions_or_not_at_all(tmp_path):
-    (tmp_path / "notebooks" / "exercises").mkdir(parents=True)
-    for folder in (tmp_path / "notebooks", tmp_path / "notebooks" / "exercises"):
-        small_notebook(folder / "n.ipynb", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
-    pages = build_site(tmp_path / "site", tmp_path / "notebooks", student=tmp_path / "none")
-    assert [page.name for page in pages] == ["index.html", "n.html", "instructor.html"]
-    solved = student_version(tmp_path / "solved", "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
-    with pytest.raises(PublishError, match=r"01_try\.ipynb has solutions in it"):
-        build_site(tmp_path / "site", tmp_path / "notebooks", student=solved)
+    course = small_course(tmp_path / "notebooks")
+    path, original = (course / at / "03_loss.ipynb" for at in ("exercises", "solutions"))
+    blank, none = path.read_text(), tmp_path / "none"
+    written = build_site(tmp_path / "site", course, none)
+    assert [page.name for page in written] == ["index.html", "03_loss.html", "03_loss.html",
+                                             "glossary.html"]  # fmt: skip
+    path.write_text(original.read_text())
+    with pytest.raises(PublishError, match=r"03_loss\.ipynb has solutions in it"):
+        build_site(tmp_path / "site", course, none)
+
+    tried = nbformat.reads(blank, as_version=4)
+    cell = next(cell for cell in tried.cells if cell.metadata.get("nbgrader", {}).get("solution"))
+    for change in ({"source": "def choices(loss):\n    return 9"},
+                   {"outputs": [new_output("stream", text="9")]}):  # fmt: skip
+        before = dict(cell)
+        cell.update(change)
+        nbformat.write(tried, path)
+        with pytest.raises(PublishError, match=rf"has been worked on \(see cell {cell.id}\)"):
+            build_site(tmp_path / "site", course, none)
+        cell.update(before)
+    original.unlink()  # as in the learners' own folder, who may publish what they have done
+    assert build_site(tmp_path / "site", course, none)
 
 
 def deck_of(tmp_path, *cells) -> list[BeautifulSoup]:
@@ -230,7 +343,7 @@ def test_code_that_draws_is_folded_on_pages_and_slides_and_its_output_is_not(tmp
     cell = new_code_cell("\n".join(["draw()"] * 40), outputs=[output])
     cell.metadata["tags"] = ["hide-input"]
     (slide,) = deck_of(tmp_path, new_markdown_cell("# Curves"), cell)
-    page, _ = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
+    (page,) = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
     folded = slide.aside.extract(), soup_of(page).details.extract()
     for shown, code in zip((slide, soup_of(page)), folded, strict=True):
         assert code.get_text().count("draw()") == 40 and "draw()" not in shown.get_text()
@@ -291,6 +404,18 @@ def test_a_wheel_is_kept_for_the_next_time(tmp_path, monkeypatch, wheel):
     monkeypatch.setattr(cached_wheel, "user_cache_path", lambda *_, **__: tmp_path / "cache")
     cached_wheel.cached_wheel(REVEAL, REVEAL_SHA256).close()
     assert (tmp_path / "cache" / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "folder", "instructor"),
+    [([], "build/site", False), (["--instructor"], "build/site-instructor", True),
+     (["--instructor", "-o", "out"], "out", True)],
+)  # fmt: skip
+def test_the_two_sites_have_folders_of_their_own(monkeypatch, words, folder, instructor):
+    asked = []
+    monkeypatch.setattr(pages, "build_site", lambda *a, **k: asked.append((a, k)) or [Path()])
+    assert CliRunner().invoke(main, ["site", *words]).exit_code == 0
+    assert asked == [((Path(folder),), {"instructor": instructor})]
 
 
 def test_what_cannot_be_published_is_one_sentence(monkeypatch, tmp_path):
@@ -356,9 +481,13 @@ def opened(tab, site):
     assert asked <= own and not errors
 
 
-PAGES = ["index", *NAMES, "exercises/01_try", "instructor"]
+PAGES = ["index", *NAMES, "exercises/01_architecture"]
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-IN_ALL_LOOKS = {"index", "03_loss", "exercises/01_try"}  # the others in turn, as all share a style
+IN_ALL_LOOKS = {
+    "index",
+    "03_loss",
+    "exercises/01_architecture",
+}  # the others in turn, as all share a style
 AXE = [
     (name, *look)
     for a, name in enumerate(PAGES)
@@ -372,6 +501,12 @@ EVERY = [(name, *look) for name in PAGES for look in LOOKS]
 def test_axe_finds_nothing_in_light_in_dark_and_on_a_phone(opened, axe, name, width, scheme):
     page = opened(f"{name}.html", width, 844, scheme)
     assert violations(page, axe, every=False) == []
+
+
+@pytest.mark.parametrize("name", ["index", "instructor", "solutions/03_loss"])
+def test_axe_finds_nothing_on_the_instructors_own_pages(tab, instructors, axe, name):
+    tab.goto((instructors / f"{name}.html").as_uri())
+    assert violations(tab, axe, every=True) == []
 
 
 @pytest.mark.whole

@@ -1,6 +1,7 @@
 """Make what learners get: the exercises without solutions, and a zip with all they need.
 
-The command `student` calls `make_student`; `grading` uses `student_version`.
+The command `exercises` calls `write_exercises`, and `student` calls `make_student`; `grading` uses
+`student_version`.
 """
 
 import copy
@@ -12,10 +13,9 @@ import nbformat
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
+from mnist_nb.tools.project import STUB
 from mnist_nb.tools.verify.normal_form import serialised
 
-# replaces a solution; a check that runs it fails with this message
-STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
 # files for the zip, copied unchanged; README.md comes from _README
 _ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "jupyter/**/*",
           "notebooks/*.ipynb", "notebooks/*.md", "studies/*.csv", "studies/experiments/*.yaml",
@@ -34,8 +34,8 @@ def require_nbgrader() -> None:
         import nbgrader  # noqa: F401
     except ImportError as error:
         raise StudentError(
-            "nbgrader is not installed in this environment; run `make student` or `make grade`, "
-            "which install it into build/nbgrader"
+            "nbgrader is not installed in this environment; run `make exercises`, `make "
+            "student` or `make grade`, which install it into build/nbgrader"
         ) from error
 
 
@@ -55,30 +55,63 @@ def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def learners_exercises(project: Path) -> dict[str, bytes]:
+    """Return the learners' version of each original in notebooks/solutions, by file name.
+
+    Raises:
+        StudentError: nbgrader is not installed, or `project` has no originals.
+    """
+    originals = sorted((project / "notebooks" / "solutions").glob("*.ipynb"))
+    if not originals:
+        raise StudentError(
+            f"there are no exercises in {project / 'notebooks' / 'solutions'}; copy the original "
+            ".ipynb files there, with their solutions"
+        )
+    return {
+        path.name: serialised(student_version(nbformat.read(path, as_version=4))).encode()
+        for path in originals
+    }
+
+
+def write_exercises(project: Path) -> dict[Path, bool]:
+    """Write notebooks/exercises again; return for each file whether it has changed.
+
+    Answers in these files are overwritten.
+
+    Raises:
+        StudentError: nbgrader is not installed, or `project` has no originals.
+    """
+    folder, changed = project / "notebooks" / "exercises", {}
+    contents = learners_exercises(project)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        path = folder / name
+        changed[path] = not path.is_file() or path.read_bytes() != content
+        if changed[path]:
+            write_whole(path, content)
+    return changed
+
+
 def make_student(project: Path, output: Path) -> Path:
     """Write `output`/exercises/ and a zip with all that a learner needs; return its path.
+
+    The exercises come from the originals, so answers that someone has tried are not in them.
 
     If the project is unchanged, the zip has the same bytes.
 
     Raises:
-        StudentError: nbgrader is not installed, or `project` has no exercises.
+        StudentError: nbgrader is not installed, or `project` has no originals.
     """
-    originals = sorted((project / "notebooks" / "exercises").glob("*.ipynb"))
-    if not originals:
-        raise StudentError(
-            f"there are no exercises in {project / 'notebooks' / 'exercises'}; copy the original "
-            ".ipynb files there, with their solutions"
-        )
+    exercises = learners_exercises(project)
     contents = {"README.md": (project / _README).read_bytes()}
     for pattern in _ALONG:
         for path in project.glob(pattern):
             if path.is_file() and "__pycache__" not in path.parts:
                 contents[path.relative_to(project).as_posix()] = path.read_bytes()
     (output / "exercises").mkdir(parents=True, exist_ok=True)
-    for path in originals:
-        student = serialised(student_version(nbformat.read(path, as_version=4))).encode()
-        write_whole(output / "exercises" / path.name, student)
-        contents[f"notebooks/exercises/{path.name}"] = student
+    for name, content in exercises.items():
+        write_whole(output / "exercises" / name, content)
+        contents[f"notebooks/exercises/{name}"] = content
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):

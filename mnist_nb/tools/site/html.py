@@ -21,6 +21,7 @@ from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
 
 
@@ -101,7 +102,8 @@ def read_page(path: Path, name: str) -> Page:
     title = re.search(r"^# (.+)", first, re.MULTILINE)
     minutes = re.search(r"^\*(About .*?)\.?\*$", first, re.MULTILINE)
     said = title[1].replace("`", "") if title else path.stem
-    return Page(path, name, notebook, said, minutes[1] if minutes else "")
+    time = _LINK.sub(r"\1", minutes[1]) if minutes else ""  # the index shows it as plain text
+    return Page(path, name, notebook, said, time)
 
 
 def export(

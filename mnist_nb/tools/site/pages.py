@@ -6,56 +6,105 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
-from mnist_nb.tools.project import GUIDE, NOTEBOOKS, STUDENT
-from mnist_nb.tools.site.html import PublishError, export, exporter, read_page, write_files
+from mnist_nb.tools.project import GUIDE, NOTEBOOKS, STUB, STUDENT
+from mnist_nb.tools.site.html import (
+    Page,
+    PublishError,
+    export,
+    exporter,
+    read_page,
+    write_files,
+)
 from mnist_nb.tools.site.slides import build_slides
 
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
 _EVERYWHERE = ("What we need", "What you have seen")  # sections that the index leaves out
 _MAP = "Where to go from here"  # the section that the index repeats
+# what only the instructor's site has
+_NOT_FOR_LEARNERS = (f"{GUIDE.stem}.html", GUIDE.name, "solutions/*.html", "solutions/*.ipynb")
 
 
-def build_site(folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT) -> list[Path]:
+def build_site(
+    folder: Path, notebooks: Path = NOTEBOOKS, student: Path = STUDENT, instructor: bool = False
+) -> list[Path]:
     """Write pages, index, slides and downloads into `folder`; return the pages, index first.
 
-    Exercises come from `student`, where they have no solutions. The Markdown files beside the
-    notebooks (the glossary) follow, and the instructor's guide is the last page.
+    Learners get the chapters, their exercises, the Markdown files beside the notebooks (the
+    glossary) and the zip in `student`. With `instructor`, solutions and the guide come after them.
 
     Raises:
-        PublishError: a formula cannot be converted, or an exercise in `student` has solutions.
+        PublishError: a formula cannot be converted, or learners would get something that is not
+            for them: an exercise with solutions, or a `folder` with the instructor's site in it.
         RunError: a notebook cannot be read, or `folder` cannot be written.
         WheelError: reveal.js, for the slides, is neither cached nor downloadable.
     """
     write_files(folder, {})  # if it cannot be created, fail before the work
-    chapters = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.ipynb"))]
-    given = {path.name: path for path in sorted(student.rglob("exercises/*.ipynb"))}
-    exercises = [read_page(path, f"exercises/{path.stem}") for _, path in sorted(given.items())]
-    for page in exercises:
-        if _SOLUTION.search(str(page.notebook)):
-            raise PublishError(f"{page.path} has solutions in it; run make student again")
-    chapters = [page._replace(slides=f"slides/{page.name}.html") for page in chapters]
-    words = [read_page(path, path.stem) for path in sorted(notebooks.glob("*.md"))]
-    guides = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
-    pages = [*chapters, *exercises, *words, *guides]
+    if not instructor:
+        _require_nothing_for_instructors(folder)
+    groups = _groups(notebooks, instructor)
+    pages = [page for group in groups.values() for page in group]
     published = {page.name for page in pages}
-    files, done, ways = {}, [], ""
+    files, done, ways = {}, {}, ""
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         around = {"here": page, "before": before, "after": after}
         html = export(page.notebook, "page.html.j2", page.name, published, page=around)
         heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
-        done.append(page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE]))
+        done[page.name] = page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE])
         files[f"{page.name}.html"] = html.encode()
         ways = ways or _section(html, _MAP)
         files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
     template = exporter("map.html.j2").environment.get_template("map.html.j2")
-    n, m = len(chapters), len(chapters) + len(exercises)
-    index = template.render(ways=ways, chapters=done[:n], exercises=done[n:m], words=words,
-                            guides=guides, sections=done[-1].sections,
-                            archives=list(archives))  # fmt: skip
-    build_slides(folder / "slides", [page.path for page in chapters])
+    listed = {kind: [done[page.name] for page in group] for kind, group in groups.items()}
+    index = template.render(ways=ways, archives=list(archives), **listed)
+    build_slides(folder / "slides", [page.path for page in groups["chapters"]])
     write_files(folder, files | archives | {"index.html": index.encode()})  # the index comes last
     return [folder / "index.html", *(folder / f"{page.name}.html" for page in pages)]
+
+
+def _groups(notebooks: Path, instructor: bool) -> dict[str, list[Page]]:
+    """Return the pages in the site's order, under the names that the index's template uses."""
+
+    def read(pattern: str) -> list[Page]:
+        found = sorted(notebooks.glob(pattern))
+        return [read_page(p, p.relative_to(notebooks).with_suffix("").as_posix()) for p in found]
+
+    chapters = [page._replace(slides=f"slides/{page.name}.html") for page in read("*.ipynb")]
+    groups = {"chapters": chapters, "exercises": read("exercises/*.ipynb"), "words": read("*.md")}
+    for page in groups["exercises"]:
+        _require_unsolved(page, notebooks / "solutions")
+    if instructor:
+        groups["solutions"] = [
+            page._replace(title=f"{page.title}, solved") for page in read("solutions/*.ipynb")
+        ]
+        groups["guides"] = [read_page(GUIDE, GUIDE.stem)] if GUIDE.is_file() else []
+    return groups
+
+
+def _require_unsolved(page: Page, solutions: Path) -> None:
+    """Raise PublishError if an exercise has solutions, or answers that someone tried.
+
+    Only a project with `solutions` has learners to hide answers from.
+    """
+    if _SOLUTION.search(str(page.notebook)):
+        raise PublishError(f"{page.path} has solutions in it; run make exercises to renew it")
+    for cell in page.notebook.cells if (solutions / page.path.name).is_file() else ():
+        to_solve = cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution")
+        if cell.get("outputs") or (to_solve and STUB.splitlines()[-1] not in cell.source):
+            raise PublishError(
+                f"{page.path} has been worked on (see cell {cell.id}), and learners would get "
+                "that; keep your copy elsewhere, then run make exercises to renew it"
+            )
+
+
+def _require_nothing_for_instructors(folder: Path) -> None:
+    """Raise PublishError if `folder` has files of the instructor's site, from an earlier call."""
+    for pattern in _NOT_FOR_LEARNERS:
+        for path in folder.glob(pattern):
+            raise PublishError(
+                f"{path} is not for learners, and would be among their pages; delete the folder "
+                f"{folder}, or name another one with -o"
+            )
 
 
 def _section(html: BeautifulSoup, title: str) -> str:
