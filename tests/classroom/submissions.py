@@ -5,6 +5,7 @@
 """
 
 import copy
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from nbformat import NotebookNode
 
 EXERCISES = Path(__file__).parents[2] / "notebooks" / "exercises"
 ORIGINALS = {p.stem: nbformat.read(p, as_version=4) for p in sorted(EXERCISES.glob("*.ipynb"))}
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS", re.S)
 MARK = "written-by-a-learner"  # the name of a file that must not appear
 
 # exercise -> solution -> [what stands there, what a mistake makes of it]: wrong, and yet the
@@ -94,6 +96,14 @@ def changed(name: str, **solutions: str | list[str] | Callable) -> NotebookNode:
         if new := solutions.get(cell.id):
             assert isinstance(new, str) or new[0] in cell.source, (name, cell.id)
             cell.source = new if isinstance(new, str) else cell.source.replace(*new)
+    return notebook
+
+
+def solved(notebook: NotebookNode) -> NotebookNode:
+    """What a learner has who solved it: a copy without the hidden tests."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        cell.source = HIDDEN.sub("", cell.source)
     return notebook
 
 
@@ -187,7 +197,7 @@ def write(
         (folder / learner).mkdir(parents=True, exist_ok=True)
         (folder / learner / "notes.txt").write_text("a file that nobody asked for")
         for name, (what, _) in work.items():
-            text = what if isinstance(what, str) else nbformat.writes(what)
+            text = what if isinstance(what, str) else nbformat.writes(solved(what))
             (folder / learner / f"{name}.ipynb").write_text(text, encoding="utf-8")
         expected[learner] = {name: work[name][1] if name in work else 0 for name in ORIGINALS}
     return expected
