@@ -113,6 +113,16 @@ def without(*gone: str) -> NotebookNode:
     return notebook
 
 
+def copied() -> NotebookNode:
+    """Solved, with 120,000 blank lines in one cell and an unfinished copy of another below it."""
+    start = "def margin(scores):\n"
+    notebook = changed("01_architecture", margin=[start, start + "\n" * 120_000])
+    number = next(k for k, cell in enumerate(notebook.cells) if cell.id == "count")
+    notebook.cells.insert(number + 1, copy.deepcopy(notebook.cells[number]))
+    notebook.cells[number + 1].update(id="a-copy", source="def parameters(sizes):\n    return (")
+    return notebook
+
+
 def tampered(blank: NotebookNode) -> NotebookNode:
     for cell in blank.cells:
         if cell.id.endswith("-test"):
@@ -134,6 +144,7 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
     found = {name: every[name] for name in ("exits", "no notebook", "stubborn")}
     found["raises"] = {first: (several, points(first, "prune"))}
     found["subtle"] = {first: (subtle, points(first) - points(first, "prune"))}
+    found["copied"] = {first: (copied(), points(first))}
     return found | {"nothing": {}}
 
 
@@ -183,6 +194,7 @@ def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode 
         "exits": margin_is("import os\nos._exit(0)", 0),
         "memory": margin_is("hoard = [bytearray(10**9) for _ in range(20)]"),
         "tampered": one(tampered(copy.deepcopy(blanks[first])), 0),
+        "copied": one(copied(), most[first]),
         "no notebook": one("{ this is no notebook", 0),
         "nothing": {},
     }  # fmt: skip

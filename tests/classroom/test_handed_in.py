@@ -196,7 +196,7 @@ def test_a_notebook_with_its_own_name_has_no_remark(tmp_path, blanks):
 
 def test_zips_are_opened_and_what_macos_and_jupyter_leave_there_is_not(tmp_path, blanks):
     zip_of(tmp_path / "a.zip", **{
-        "__MACOSX/._01_architecture.ipynb": b"\0",
+        "__MACOSX/01_architecture.ipynb": RIGHT,
         ".ipynb_checkpoints/01_architecture.ipynb": b"x",
         "mine/01_architecture.ipynb": RIGHT,
     })  # fmt: skip

@@ -5,6 +5,7 @@ gets a result, even one that crashes, and none affects another. nbgrader runs ou
 of `containment.py`, the learner's kernel inside; they communicate over the kernel's sockets only.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +28,8 @@ from mnist_nb.tools.classroom.containment import (
     bwrap_prefix,
     prlimit_prefix,
     require_containment,
+    shared_folder,
+    watch,
 )
 from mnist_nb.tools.classroom.feedback import write_page
 from mnist_nb.tools.classroom.handed_in import HandedIn, Source, learners, matched
@@ -137,26 +141,39 @@ def _nbgrader(course: _Course, *words: str) -> str:
     scripts = Path(nbgrader.__file__).parents[1] / "bin"  # with alembic, which nbgrader runs
     path = os.pathsep.join([str(scripts), str(Path(sys.executable).parent), os.environ["PATH"]])
     here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
-    with (course.folder / "log").open("w+b") as log:  # a file, so that prlimit caps its size
+    with shared_folder() as shared, (course.folder / "log").open("w+b") as log:
+        _configure(course, Path(shared))
+        process = subprocess.Popen(
+            [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
+            env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
         try:
-            done = subprocess.run(
-                [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
-                env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                timeout=5 * course.seconds,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"it took longer than {5 * course.seconds} seconds"
+            if wrong := _waited(process, course, Path(shared)):
+                return wrong
+        finally:
+            process.kill()
+            process.wait()
         log.seek(max(0, log.tell() - 100_000))
         text = log.read().decode(errors="replace")
     said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception): *\S.*)$", text, re.M)
     said = said or text.splitlines()[-1:] or ["nbgrader gave no reason"]
-    return said[-1] if done.returncode else ""
+    return said[-1] if process.returncode else ""
 
 
-def _configure(course: _Course) -> None:
+def _waited(process: subprocess.Popen, course: _Course, shared: Path) -> str:
+    """Wait for nbgrader; return why it may not go on, or ""."""
+    end = time.monotonic() + 5 * course.seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.2)
+            return ""
+        if course.contained and (wrong := watch(process.pid, shared)):
+            return wrong
+    return f"it took longer than {5 * course.seconds} seconds"
+
+
+def _configure(course: _Course, run: Path) -> None:
     """Write nbgrader's configuration and a kernel spec python3, contained if `course` is."""
-    run = course.folder / "run"
-    run.mkdir(parents=True)
     kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
     prefix = bwrap_prefix(run) if course.contained else []
@@ -175,7 +192,6 @@ def _configure(course: _Course) -> None:
 
 def _prepare(originals: dict[str, NotebookNode], course: _Course) -> None:
     """Write `course`, in which nbgrader knows the exercises and their hidden tests."""
-    _configure(course)
     source = course.folder / "source" / "exercises"
     source.mkdir(parents=True)
     for name, original in originals.items():
@@ -208,7 +224,6 @@ def _executed(name: str, notebook: NotebookNode, prepared: _Course) -> NotebookN
     """Return the repaired `notebook`, executed by nbgrader with the hidden tests."""
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         course = prepared._replace(folder=Path(folder))
-        _configure(course)
         shutil.copy(prepared.folder / "gradebook.db", folder)
         submitted, executed = (
             Path(folder, step, "learner", "exercises", f"{name}.ipynb")
