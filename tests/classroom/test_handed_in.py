@@ -231,9 +231,11 @@ def test_what_looks_like_a_submission_and_is_none_is_named(tmp_path, blanks):
     assert not there and said.startswith("not handed in; found: 01_architecture.ipynb "
                                          "(it has the cells of 02_optimizer), ")  # fmt: skip
     for name in ("work.rar", "bad.zip", "01_architecture.pdf", "own.ipynb"):
-        assert name in said or name == "own.ipynb"
+        assert name in said
     assert "notes.txt" not in said
     assert remarks(tmp_path, blanks, SECOND) == (True, f"found as {FIRST}.ipynb")
+    _, third = remarks(tmp_path, blanks, "03_loss")  # what has another exercise's name is not its
+    assert "work.rar" in third and FIRST not in third
 
 
 def test_links_are_not_followed(tmp_path, blanks):

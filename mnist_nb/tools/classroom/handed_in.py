@@ -152,8 +152,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
     found: dict[str, list[tuple[_File, list[Cell], list[str]]]] = defaultdict(list)
     unused: list[tuple[str, str]] = []
     for number, file in enumerate(_files(sources)):
-        last = PurePosixPath(file.label).name.lower()
-        alike = [name for name in blanks if name.lower() in last]
+        alike = _alike(file.label, blanks)
         notebook = ".ipynb" in file.label.lower()
         if number >= _MOST:
             unused.append((file.label, "too many files, it was not looked at"))
@@ -172,7 +171,19 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
         if name not in alike and (alike or not name):
             what = f"it has the cells of {name}" if name else "it has no cells of an exercise"
             unused.append((file.label, what))
-    return {name: _counted(name, blank, found[name], unused) for name, blank in blanks.items()}
+    return {
+        name: _counted(name, blank, found[name], [
+            (label, why) for label, why in unused
+            if name in (_alike(label, blanks) or blanks)  # or of no exercise's name
+        ])
+        for name, blank in blanks.items()
+    }  # fmt: skip
+
+
+def _alike(label: str, blanks: dict[str, NotebookNode]) -> list[str]:
+    """Return the exercises whose names are in the name of a file."""
+    last = PurePosixPath(label).name.lower()
+    return [name for name in blanks if name.lower() in last]
 
 
 def _exercise(
