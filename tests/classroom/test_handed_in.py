@@ -153,7 +153,9 @@ def test_a_grading_that_was_ended_continues_where_it_was(grade, monkeypatch):
         file.write('["half of a li')
     monkeypatch.setattr(grading, "write_page", write_page)
     assert totals(grade()) == {"ada": 8, "bob": 8, "zoe": 8} and grade.asked == [FIRST]
+    table_before = (grade.sub.parent / "out" / "grades.csv").read_bytes()
     assert totals(grade()) == {"ada": 8, "bob": 8, "zoe": 8} and grade.asked == []
+    assert (grade.sub.parent / "out" / "grades.csv").read_bytes() == table_before
 
 
 def test_what_changed_is_graded_again_and_all_if_it_is_asked_for(grade):

@@ -69,7 +69,7 @@ class Table:
         for line in lines:
             try:
                 key, rows = json.loads(line)
-                yield key, [(str(n), float(p), float(m), str(r)) for n, p, m, r in rows]
+                yield key, [(str(n), p + 0, m + 0, str(r)) for n, p, m, r in rows]
             except (ValueError, TypeError):  # the line at which it was killed
                 continue
 
