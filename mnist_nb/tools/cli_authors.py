@@ -79,11 +79,18 @@ def student(output: Path) -> None:
               help="Time limit per cell; a notebook has five times as long.")  # fmt: skip
 @click.option("--uncontained", is_flag=True,
               help="Run learners' code without a sandbox, with all your permissions.")  # fmt: skip
-def grade(submissions: Path, output: Path, seconds: int, uncontained: bool) -> None:
-    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb; write a table and a page per learner."""
+@click.option("--again", is_flag=True,
+              help="Grade everyone again, also those whose notebooks are unchanged.")  # fmt: skip
+@stop_like_ctrl_c()
+def grade(submissions: Path, output: Path, seconds: int, uncontained: bool, again: bool) -> None:
+    """Grade SUBMISSIONS/LEARNER/EXERCISE.ipynb; write a table and a page per learner.
+
+    To resume an interrupted grading, give the same command again: finished learners are skipped.
+    """
     from mnist_nb.tools.classroom.grading import grade, total
 
-    for learner, results in grade(submissions, SOLUTIONS, output, not uncontained, seconds):
+    graded = grade(submissions, SOLUTIONS, output, not uncontained, seconds, again)
+    for learner, results in graded:
         click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
         for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
             names = [name for name, result in results.items() if result.remark == remark]

@@ -5,6 +5,7 @@
 """
 
 import copy
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from nbformat import NotebookNode
 
 EXERCISES = Path(__file__).parents[2] / "notebooks" / "solutions"
 ORIGINALS = {p.stem: nbformat.read(p, as_version=4) for p in sorted(EXERCISES.glob("*.ipynb"))}
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS", re.S)
 MARK = "written-by-a-learner"  # the name of a file that must not appear
 
 # exercise -> solution -> [what stands there, what a mistake makes of it]: wrong, and yet the
@@ -97,9 +99,27 @@ def changed(name: str, **solutions: str | list[str] | Callable) -> NotebookNode:
     return notebook
 
 
+def solved(notebook: NotebookNode) -> NotebookNode:
+    """What a learner has who solved it: a copy without the hidden tests."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        cell.source = HIDDEN.sub("", cell.source)
+    return notebook
+
+
 def without(*gone: str) -> NotebookNode:
     notebook = copy.deepcopy(ORIGINALS["01_architecture"])
     notebook.cells = [cell for cell in notebook.cells if cell.id not in gone]
+    return notebook
+
+
+def copied() -> NotebookNode:
+    """Solved, with 120,000 blank lines in one cell and an unfinished copy of another below it."""
+    start = "def margin(scores):\n"
+    notebook = changed("01_architecture", margin=[start, start + "\n" * 120_000])
+    number = next(k for k, cell in enumerate(notebook.cells) if cell.id == "count")
+    notebook.cells.insert(number + 1, copy.deepcopy(notebook.cells[number]))
+    notebook.cells[number + 1].update(id="a-copy", source="def parameters(sizes):\n    return (")
     return notebook
 
 
@@ -124,6 +144,7 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
     found = {name: every[name] for name in ("exits", "no notebook", "stubborn")}
     found["raises"] = {first: (several, points(first, "prune"))}
     found["subtle"] = {first: (subtle, points(first) - points(first, "prune"))}
+    found["copied"] = {first: (copied(), points(first))}
     return found | {"nothing": {}}
 
 
@@ -173,6 +194,7 @@ def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode 
         "exits": margin_is("import os\nos._exit(0)", 0),
         "memory": margin_is("hoard = [bytearray(10**9) for _ in range(20)]"),
         "tampered": one(tampered(copy.deepcopy(blanks[first])), 0),
+        "copied": one(copied(), most[first]),
         "no notebook": one("{ this is no notebook", 0),
         "nothing": {},
     }  # fmt: skip
@@ -187,7 +209,7 @@ def write(
         (folder / learner).mkdir(parents=True, exist_ok=True)
         (folder / learner / "notes.txt").write_text("a file that nobody asked for")
         for name, (what, _) in work.items():
-            text = what if isinstance(what, str) else nbformat.writes(what)
+            text = what if isinstance(what, str) else nbformat.writes(solved(what))
             (folder / learner / f"{name}.ipynb").write_text(text, encoding="utf-8")
         expected[learner] = {name: work[name][1] if name in work else 0 for name in ORIGINALS}
     return expected

@@ -22,9 +22,9 @@ from conftest import PROJECT
 from submissions import MARK, ORIGINALS, SUBTLE
 
 from mnist_nb.exercises import NotYet, close
-from mnist_nb.tools.classroom import containment
-from mnist_nb.tools.classroom.feedback import page
-from mnist_nb.tools.classroom.grading import Graded, _Course, _graded, _repaired
+from mnist_nb.tools.classroom import containment, grading
+from mnist_nb.tools.classroom.cells import name_of, read_cells
+from mnist_nb.tools.classroom.repair import repaired
 
 ASIDE = PROJECT / "build" / "nbgrader"
 if not importlib.util.find_spec("nbgrader") and (ASIDE / "nbgrader").is_dir():
@@ -271,7 +271,11 @@ def test_what_could_not_be_graded_has_no_points_and_a_reason(graded):
     assert said["stubborn", first].startswith("stopped: ")
     assert "JSON" in said["no notebook", first]
     counted = {(who, name) for who, each in expected.items() for name in each if each[name]}
-    assert said.keys().isdisjoint(counted | {("tampered", first), ("blank", first)})
+    said_so = {("deleted", first), ("copied", first)}
+    assert said.keys().isdisjoint(counted - said_so | {("blank", first)})
+    assert "is there 2 times; number 1 counts" in said["copied", first]
+    if "tampered" in expected:
+        assert "put back" in said["tampered", first] and "missing" in said["deleted", first]
     assert f"stubborn: 0 of {rows[-1]['max']}" in printed
 
 
@@ -330,45 +334,115 @@ def contained(source: str, shared: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.fixture
+def shared():
+    with containment.shared_folder() as folder:
+        yield Path(folder)
+
+
 @needs_bubblewrap
-def test_inside_nothing_can_be_changed_and_only_what_is_needed_is_there(tmp_path):
-    (tmp_path / "run").mkdir()
+def test_inside_nothing_can_be_changed_and_only_what_is_needed_is_there(tmp_path, shared):
     (tmp_path / "secret.toml").write_text("secret")
     places = [str(place) for place in (tmp_path, PROJECT, Path.home(), "/", "/usr", sys.prefix)]
-    said = contained(submissions.OUTSIDE.format(folders=places), tmp_path / "run")
+    said = contained(submissions.OUTSIDE.format(folders=places), shared)
     assert "Read-only file system" in said
     assert "secret" not in said and "HIDDEN" not in said and "Traceback" not in said
     assert (tmp_path / "secret.toml").read_text() == "secret"
     assert not [place for place in places if Path(place, MARK).exists()]
-    assert not list((tmp_path / "run").iterdir())
-    listed = contained("import os; print(os.listdir('/tmp'), os.environ)", tmp_path / "run")
+    assert not list((shared).iterdir())
+    listed = contained("import os; print(os.listdir('/tmp'), os.environ)", shared)
     assert "MNIST_NB_TEST" not in listed and str(tmp_path.name) not in listed.split("]")[0]
 
 
 @needs_bubblewrap
-def test_inside_there_is_no_network(tmp_path):
+def test_inside_there_is_no_network(shared):
     with socket.create_server(("127.0.0.1", 0)) as server:
         call = f"import socket; socket.create_connection({server.getsockname()}, timeout=5)"
         subprocess.run([sys.executable, "-c", call], check=True)  # from outside it answers
-        assert "Connection refused" in contained(call, tmp_path)
+        assert "Connection refused" in contained(call, shared)
 
 
 @needs_bubblewrap
-def test_inside_memory_and_the_working_folder_end_somewhere(tmp_path):
-    assert "MemoryError" in contained("[bytearray(10**9) for _ in range(20)]", tmp_path)
-    fill = "for n in range(9): open(str(n), 'wb').write(bytes(50 << 20))"
-    assert "No space left" in contained(fill, tmp_path)
+def test_inside_memory_and_the_working_folder_end_somewhere(shared):
+    assert "MemoryError" in contained("[bytearray(10**9) for _ in range(20)]", shared)
 
 
 @needs_bubblewrap
-def test_inside_what_was_started_ends_with_it(tmp_path):
-    start = f"""
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
+def test_inside_a_folder_in_memory_ends_somewhere(shared, place):
+    fill = f"for n in range(9): open(f'{place}/{{n}}', 'wb').write(bytes(50 << 20))"
+    assert "No space left" in contained(fill, shared)
+
+
+@needs_bubblewrap
+def test_inside_nothing_can_be_written_to_dev(shared):
+    said = contained("open('/dev/null', 'w').write('x'); open('/dev/x', 'w')", shared)
+    assert "Read-only file system: '/dev/x'" in said
+
+
+FORBIDDEN = ["open('x', 'w')", "os.mkdir('x')", "os.symlink('/', 'x')", "os.mkfifo('x')",
+             "open('file', 'a')", "os.rename('/tmp/x', 'x')", "os.link('file', 'x')"]  # fmt: skip
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("act", FORBIDDEN)
+def test_inside_the_folder_of_sockets_holds_sockets_and_no_file_or_folder(shared, act):
+    (shared / "file").write_text("the connection file")
+    start = f"import os, socket; open('/tmp/x', 'w'); os.chdir({str(shared)!r})\n"
+    said = contained(f"{start}socket.socket(socket.AF_UNIX).bind('s')\n{act}", shared)
+    assert re.search("Permission denied|Invalid cross-device|not permitted", said), said
+    assert sorted(path.name for path in shared.iterdir()) == ["file", "s"]
+    assert (shared / "file").read_text() == "the connection file"
+
+
+MANY = "import os, sys, time, mmap, socket\n{}\nprint('ready', flush=True)\ntime.sleep(100)"
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [("for n in range(9):\n    if not os.fork():\n        time.sleep(100)", "processes"),
+     ("for n in range(3):\n    if not os.fork():\n        a = b'x' * (80 << 20)\n"
+      "        time.sleep(100)", "memory"),
+     ("os.truncate(f := os.memfd_create('x'), 1)\nfor n in range(80):\n"
+      "    os.write(f, b'x' * (1 << 20))\ntime.sleep(1)", "memory"),
+     ("for n in range(9): socket.socket(socket.AF_UNIX).bind(f'{sys.argv[1]}/{n}')", "sockets"),
+     ("", "")],
+)  # fmt: skip
+def test_what_all_processes_take_together_ends_somewhere(shared, monkeypatch, source, why):
+    monkeypatch.setattr(containment, "MEMORY", 150 << 20 if "fork" in source else 70 << 20)
+    monkeypatch.setattr(containment, "PROCESSES", 6)
+    monkeypatch.setattr(containment, "_SOCKETS", 6)
+    command = [*containment.bwrap_prefix(shared), sys.executable, "-c", MANY.format(source)]
+    with subprocess.Popen([*command, str(shared)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            said = next(
+                filter(None, (containment.watch(os.getpid(), shared) for _ in range(20))), ""
+            )
+        finally:
+            process.kill()
+    assert why in said and bool(why) == bool(said)
+
+
+@needs_nbgrader
+@needs_bubblewrap
+def test_a_notebook_that_takes_too_much_is_ended_and_its_remark_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "watch", lambda pid, shared: "it took too much")
+    monkeypatch.setattr(grading, "_NBGRADER", "import time; time.sleep(100)")
+    course = grading._Course(tmp_path, True, 60)
+    assert grading._nbgrader(course, "autograde") == "it took too much"
+
+
+@needs_bubblewrap
+def test_inside_what_was_started_ends_with_it(shared):
+    start = """
 import subprocess, sys
-open({str(tmp_path / "started")!r}, "w")
+print("started")
 sleep = [sys.executable, "-c", "import time; time.sleep(1e6)", "left-over"]
-subprocess.Popen(sleep, start_new_session=True)
+subprocess.Popen(sleep, start_new_session=True, stdout=subprocess.DEVNULL)
 """
-    assert contained(start, tmp_path) == "" and (tmp_path / "started").exists()
+    assert contained(start, shared) == "started\n"
     living = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
     assert not [line for line in living if "left-over" in line and "sleep(1e6)" in line]
 
@@ -391,7 +465,9 @@ def test_a_submission_is_put_in_order_before_it_is_graded(student):
     kept.insert(kept.index(half) + 1, own)
     submitted.cells = [nbformat.v4.new_code_cell("import math"), *kept]
 
-    result = {cell.id: cell for cell in _repaired(submitted, blank()).cells}
+    cells = read_cells(nbformat.writes(submitted).encode())
+    notebook, remarks = repaired(cells, blank())
+    result = {name_of(cell): cell for cell in notebook.cells}
     order = [cell for cell in result if cell in {c.id for c in blank().cells}]
     assert order == [cell.id for cell in blank().cells]
     assert result["margin"].source == "def margin(scores):\n    return 1"
@@ -399,33 +475,10 @@ def test_a_submission_is_put_in_order_before_it_is_graded(student):
         if cell.id != "margin":
             assert result[cell.id] == cell
     assert next(iter(result.values())).source == "import math"
+    assert remarks == [
+        'the locked cell "count-test" was changed and is put back',
+        'the cell "dropout" is missing, so it counts as not solved',
+    ]
     (extra,) = [cell for cell in result.values() if cell.source == "own = 1"]
     assert "nbgrader" not in extra.metadata
     assert list(result).index(extra.id) == list(result).index("margin") + 1
-
-
-@needs_nbgrader
-def test_an_unreadable_submission_is_a_result_and_a_page_shows_no_script(tmp_path):
-    original = ORIGINALS["01_architecture"]
-    course = _Course(tmp_path, True, 1)
-    (tmp_path / "link.ipynb").symlink_to(submissions.EXERCISES / "01_architecture.ipynb")
-    (tmp_path / "bad.ipynb").write_text('{"cells": [{"cell_type": 5}]}')
-    (tmp_path / "large.ipynb").write_bytes(b" " * 20_000_001)
-    results = {name: _graded(tmp_path / f"{name}.ipynb", original, course)
-               for name in ("missing", "link", "bad", "large")}  # fmt: skip
-    assert [result[:2] for result in results.values()] == [(0, 8)] * 4
-    assert results["missing"].remark == results["link"].remark == "not handed in"
-    assert results["bad"].remark and "larger than" in results["large"].remark
-
-    notebook = nbformat.from_dict(original)
-    script = "<script>alert(1)</script>"
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [
-                nbformat.v4.new_output("display_data", data={"text/html": script}),
-                nbformat.v4.new_output("stream", text=script + "x" * 10_000),
-                nbformat.v4.new_output("error", ename="E", evalue=script, traceback=["HIDDEN"]),
-            ]
-    text = page(script, results | {"right": Graded(1, 8, script, notebook)})
-    assert "<script" not in text and text.count("alert(1)") > 20 and "HIDDEN" not in text
-    assert "x" * 6_000 not in text

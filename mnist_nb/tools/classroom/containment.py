@@ -1,23 +1,34 @@
-"""Build the commands that run a learner's code in a sandbox: bubblewrap and prlimit.
+"""Build the commands that run a learner's code in a sandbox: bubblewrap, prlimit and Landlock.
 
 The sandbox has the system's programs, this Python, the package mnist_nb and the data, all
-read-only, an empty working folder in memory, and one writable folder with the kernel's sockets.
+read-only, an empty working folder in memory, and one folder in which only sockets can be made.
 It has no other files, no network and no other processes, and its processes end with it. It does
-not limit processor time, and does not protect from bugs in the Linux kernel. `grading` calls it.
+not limit processor time, and does not protect from bugs in the Linux kernel. `grading` calls it,
+and watches with `watch` what the processes take together.
 """
 
+import contextlib
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import psutil
 
 import mnist_nb
 from mnist_nb.data import data_folder
 from mnist_nb.errors import Problem
 
-MEMORY = 6 << 30  # bytes per process
+MEMORY = 6 << 30  # bytes per process, and of all processes together
+PROCESSES = 200  # of a notebook, together
 _FILE = 100 << 20  # bytes per file
 _WORK = 256 << 20  # bytes of all files in the working folder together
+_SHARED = 16 << 20  # bytes of all files in /dev/shm together
+_SOCKETS = 100  # in the shared folder
+_SOCKETS_ONLY = Path(__file__).with_name("sockets_only.py")
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip
 
@@ -34,11 +45,12 @@ def prlimit_prefix() -> list[str]:
 
 
 def bwrap_prefix(shared: Path) -> list[str]:
-    """Return the `bwrap` prefix for a command whose only lasting files are those in `shared`."""
+    """Return the prefix for a command in a sandbox, which can make sockets in `shared`."""
     python = [str(Path(folder)) for folder in {sys.prefix, sys.base_prefix}]
     package = Path(mnist_nb.__file__).parent
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--proc", "/proc",
-               "--dev", "/dev", "--size", str(_WORK), "--tmpfs", "/tmp"]  # fmt: skip
+               "--dev", "/dev", "--size", str(_SHARED), "--tmpfs", "/dev/shm",
+               "--remount-ro", "/dev", "--size", str(_WORK), "--tmpfs", "/tmp"]  # fmt: skip
     for path in [*_SYSTEM, *sorted(python), str(package), str(data_folder())]:
         command += ["--ro-bind-try", path, path]
     command += ["--bind", str(shared), str(shared), "--remount-ro", "/", "--chdir", "/tmp"]
@@ -52,7 +64,40 @@ def bwrap_prefix(shared: Path) -> list[str]:
         "OMP_NUM_THREADS": "1",
     }.items():
         command += ["--setenv", name, value]
-    return command
+    return [*command, sys.executable, "-I", "-S", str(_SOCKETS_ONLY)]
+
+
+def shared_folder() -> tempfile.TemporaryDirectory:
+    """Return a new folder for sockets, outside of what is writable in the sandbox."""
+    return tempfile.TemporaryDirectory(prefix="mnist-nb-", dir="/var/tmp")
+
+
+def watch(pid: int, shared: Path) -> str:
+    """Return what the descendants of a process take too much of, together, or ""."""
+    if len(os.listdir(shared)) > _SOCKETS:
+        return f"it made more than {_SOCKETS} sockets"
+    try:
+        family = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return ""
+    if len(family) > PROCESSES:
+        return f"it had more than {PROCESSES} processes at once"
+    taken = sum(_taken(process.pid) for process in family)
+    return f"it took more than {MEMORY >> 30} GiB of memory" if taken > MEMORY else ""
+
+
+def _taken(pid: int) -> int:
+    """Return the bytes of a process: its part of the memory it shares, and its memory files."""
+    taken = 0
+    with contextlib.suppress(OSError):
+        said = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+        taken += int(said[1]) * 1024 if said else 0
+    with contextlib.suppress(OSError):
+        for file in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(file.path).startswith("/memfd:"):
+                    taken += os.stat(file.path).st_blocks * 512
+    return taken
 
 
 def require_containment() -> None:
@@ -62,6 +107,8 @@ def require_containment() -> None:
         raise ContainmentError(
             f"bubblewrap is not installed, so {how}; on Debian: apt-get install bubblewrap"
         )
-    done = subprocess.run([*bwrap_prefix(Path("/tmp")), "true"], capture_output=True, text=True)
+    with shared_folder() as folder:
+        command = [*bwrap_prefix(Path(folder)), "true"]
+        done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ContainmentError(f"bubblewrap does not work here ({done.stderr.strip()}), so {how}")

@@ -5,8 +5,8 @@ gets a result, even one that crashes, and none affects another. nbgrader runs ou
 of `containment.py`, the learner's kernel inside; they communicate over the kernel's sockets only.
 """
 
-import csv
-import io
+import contextlib
+import copy
 import json
 import os
 import re
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,16 +24,19 @@ import nbformat
 from nbformat import NotebookNode
 
 from mnist_nb.errors import Problem
-from mnist_nb.files import write_whole
 from mnist_nb.tools.classroom.containment import (
     bwrap_prefix,
     prlimit_prefix,
     require_containment,
+    shared_folder,
+    watch,
 )
-from mnist_nb.tools.classroom.feedback import page
+from mnist_nb.tools.classroom.feedback import write_page
+from mnist_nb.tools.classroom.handed_in import HandedIn, Source, learners, matched
+from mnist_nb.tools.classroom.repair import repaired
 from mnist_nb.tools.classroom.student import STUB, require_nbgrader, student_version
+from mnist_nb.tools.classroom.table import Table, page_of, sentence, shown
 
-_LARGEST = 20_000_000  # bytes of a submitted notebook
 _NBGRADER = "import mnist_nb.tools.skip_rfc3987, nbgrader.__main__"  # starts faster
 
 
@@ -59,13 +62,18 @@ class _Course(NamedTuple):
 
 
 def grade(
-    submissions: Path, exercises: Path, output: Path, contained: bool, seconds: int
+    submissions: Path,
+    exercises: Path,
+    output: Path,
+    contained: bool,
+    seconds: int,
+    again: bool = False,
 ) -> Iterator[tuple[str, dict[str, Graded]]]:
-    """Grade `submissions`/LEARNER/EXERCISE.ipynb; yield each learner and their results.
+    """Grade what is in `submissions`, a folder for each learner; yield learners and results.
 
-    A cell is interrupted after `seconds`, a notebook is killed after five times that.
-    Write a page per learner into `output`, and grades.csv at the end. A missing notebook gets
-    no points; other files are ignored.
+    A cell is interrupted after `seconds`, a notebook is killed after five times that. Write a page
+    per learner into `output`, and after each the table grades.csv. Learners whom an earlier
+    grading into `output` has finished are not graded, unless `again` is set or something changed.
 
     Raises:
         StudentError: nbgrader is not installed.
@@ -76,39 +84,49 @@ def grade(
     if contained:
         require_containment()
     originals = {p.stem: nbformat.read(p, as_version=4) for p in sorted(exercises.glob("*.ipynb"))}
-    folders = sorted(p for p in submissions.glob("[!.]*") if p.is_dir() and not p.is_symlink())
     if not originals:
         raise GradingError(
             f"there are no exercises in {exercises}; copy the original .ipynb files there, with "
             "their solutions"
         )
-    if not folders:
+    people = learners(submissions) if submissions.is_dir() else {}
+    if not people:
         raise GradingError(f"{submissions} has no folder of a learner; give the folder that has "
                            "LEARNER/EXERCISE.ipynb in it")  # fmt: skip
-    output.mkdir(parents=True, exist_ok=True)
-    table = [("learner", "exercise", "points", "max", "remark")]
+    blanks = {name: student_version(original) for name, original in originals.items()}
+    table = Table(output, again, [originals, contained, seconds])
+    handed_in = {person: _found(sources, blanks) for person, sources in people.items()}
+    waiting = [person for person in people if not table.has(person, handed_in[person])]
     with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
-        course = _prepared(originals, _Course(Path(temporary, "course"), contained, seconds))
+        course = _Course(Path(temporary, "course"), contained, seconds)
+        if waiting:
+            _prepare(originals, course)
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            waiting = {
-                folder: {
-                    name: pool.submit(_graded, folder / f"{name}.ipynb", exercise, course)
-                    for name, exercise in originals.items()
-                }
-                for folder in folders
+            futures = {
+                (person, name): pool.submit(
+                    _graded, name, handed_in[person][name], original, blanks[name], course
+                )
+                for person in waiting
+                for name, original in originals.items()
             }
-            for folder, futures in waiting.items():
-                results = {name: future.result() for name, future in futures.items()}
-                table += [(folder.name, name, *result[:3]) for name, result in results.items()]
-                table.append((folder.name, "total", *total(results), ""))
-                write_whole(output / f"{folder.name}.html", page(folder.name, results).encode())
-                yield folder.name, results
+            for person in people:
+                if person in waiting:
+                    results = {name: futures.pop((person, name)).result() for name in originals}
+                    write_page(page_of(output, person), shown(person), results, blanks, seconds)
+                    table.add(person, handed_in[person], results)
+                rows = table.rows_of(person)
+                yield shown(person), {name: Graded(*row) for name, *row in rows}
+            table.write()
         finally:
             pool.shutdown(cancel_futures=True)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    write_whole(output / "grades.csv", text.getvalue().encode())
+
+
+def _found(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str, HandedIn]:
+    try:
+        return matched(sources, blanks)
+    except Exception as error:  # whatever one learner's files cause, the others are graded
+        return dict.fromkeys(blanks, HandedIn(None, [sentence(error)]))
 
 
 def total(results: dict[str, Graded]) -> tuple[float, float]:
@@ -123,26 +141,39 @@ def _nbgrader(course: _Course, *words: str) -> str:
     scripts = Path(nbgrader.__file__).parents[1] / "bin"  # with alembic, which nbgrader runs
     path = os.pathsep.join([str(scripts), str(Path(sys.executable).parent), os.environ["PATH"]])
     here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
-    with (course.folder / "log").open("w+b") as log:  # a file, so that prlimit caps its size
+    with shared_folder() as shared, (course.folder / "log").open("w+b") as log:
+        _configure(course, Path(shared))
+        process = subprocess.Popen(
+            [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
+            env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
         try:
-            done = subprocess.run(
-                [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
-                env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                timeout=5 * course.seconds,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"it took longer than {5 * course.seconds} seconds"
+            if wrong := _waited(process, course, Path(shared)):
+                return wrong
+        finally:
+            process.kill()
+            process.wait()
         log.seek(max(0, log.tell() - 100_000))
         text = log.read().decode(errors="replace")
     said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception): *\S.*)$", text, re.M)
     said = said or text.splitlines()[-1:] or ["nbgrader gave no reason"]
-    return said[-1] if done.returncode else ""
+    return said[-1] if process.returncode else ""
 
 
-def _configure(course: _Course) -> None:
+def _waited(process: subprocess.Popen, course: _Course, shared: Path) -> str:
+    """Wait for nbgrader; return why it may not go on, or ""."""
+    end = time.monotonic() + 5 * course.seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.2)
+            return ""
+        if course.contained and (wrong := watch(process.pid, shared)):
+            return wrong
+    return f"it took longer than {5 * course.seconds} seconds"
+
+
+def _configure(course: _Course, run: Path) -> None:
     """Write nbgrader's configuration and a kernel spec python3, contained if `course` is."""
-    run = course.folder / "run"
-    run.mkdir(parents=True)
     kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
     prefix = bwrap_prefix(run) if course.contained else []
@@ -159,9 +190,8 @@ def _configure(course: _Course) -> None:
     }))  # fmt: skip
 
 
-def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
-    """Write `course`, in which nbgrader knows the exercises and their hidden tests; return it."""
-    _configure(course)
+def _prepare(originals: dict[str, NotebookNode], course: _Course) -> None:
+    """Write `course`, in which nbgrader knows the exercises and their hidden tests."""
     source = course.folder / "source" / "exercises"
     source.mkdir(parents=True)
     for name, original in originals.items():
@@ -171,35 +201,35 @@ def _prepared(originals: dict[str, NotebookNode], course: _Course) -> _Course:
             f"nbgrader rejects the exercises: {wrong}; correct the original notebooks, then grade "
             "again"
         )
-    return course
 
 
-def _graded(path: Path, original: NotebookNode, prepared: _Course) -> Graded:
-    """Grade the submitted notebook at `path`; an error becomes the remark of the result."""
+def _graded(
+    name: str, found: HandedIn, original: NotebookNode, blank: NotebookNode, prepared: _Course
+) -> Graded:
+    """Grade what was found for an exercise; an error becomes the remark of the result."""
     from nbgrader.utils import determine_grade, is_grade
 
     most = sum(cell.metadata.nbgrader.points for cell in original.cells if is_grade(cell))
+    if found.cells is None:
+        return Graded(0, most, sentence("; ".join(found.remarks)))
+    remarks = list(found.remarks)
     try:
-        notebook = _executed(path, student_version(original), prepared)
+        notebook, more = repaired(found.cells, copy.deepcopy(blank))
+        remarks += more
+        notebook = _executed(name, notebook, prepared)
         points = sum(determine_grade(cell)[0] or 0 for cell in notebook.cells if is_grade(cell))
     except Exception as error:  # a submitted file can cause any error
-        return Graded(0, most, " ".join(str(error).split())[:150] or type(error).__name__)
-    return Graded(points, most, "", notebook)
+        return Graded(0, most, sentence("; ".join([*remarks, sentence(error)])))
+    return Graded(points, most, sentence("; ".join(remarks)), notebook)
 
 
-def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNode:
-    """Return the submitted notebook at `path`, executed by nbgrader with the hidden tests."""
-    if path.is_symlink() or not path.is_file():
-        raise GradingError("not handed in")
-    if path.stat().st_size > _LARGEST:
-        raise GradingError(f"larger than {_LARGEST:,} bytes")
-    notebook = _repaired(nbformat.read(path, as_version=4), blank)
+def _executed(name: str, notebook: NotebookNode, prepared: _Course) -> NotebookNode:
+    """Return the repaired `notebook`, executed by nbgrader with the hidden tests."""
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         course = prepared._replace(folder=Path(folder))
-        _configure(course)
         shutil.copy(prepared.folder / "gradebook.db", folder)
         submitted, executed = (
-            Path(folder, step, "learner", "exercises", path.name)
+            Path(folder, step, "learner", "exercises", f"{name}.ipynb")
             for step in ("submitted", "autograded")
         )
         submitted.parent.mkdir(parents=True)
@@ -207,27 +237,3 @@ def _executed(path: Path, blank: NotebookNode, prepared: _Course) -> NotebookNod
         if wrong := _nbgrader(course, "autograde", "exercises", "--student=learner"):
             raise GradingError(f"stopped: {wrong}")
         return nbformat.read(executed, as_version=4)
-
-
-def _repaired(submitted: NotebookNode, blank: NotebookNode) -> NotebookNode:
-    """Return `blank` with the learner's solutions, and with their additional code cells.
-
-    This restores deleted cells as blanks, puts moved cells back in place, and undoes changes to
-    checks or metadata. A solution that was split into several cells is joined.
-    """
-    wanted = {cell.id: cell for cell in blank.cells}
-    solutions, behind, last = defaultdict(list), defaultdict(list), None
-    for cell in submitted.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id", cell.get("id"))
-        if name in wanted:
-            last = name
-            solutions[name].append(cell.source)
-        elif cell.cell_type == "code":
-            behind[last].append(nbformat.v4.new_code_cell(cell.source))
-    cells = behind[None]
-    for cell in blank.cells:
-        if cell.metadata.get("nbgrader", {}).get("solution") and cell.id in solutions:
-            cell.source = "\n".join(solutions[cell.id])
-        cells += [cell, *behind[cell.id]]
-    blank.cells = cells
-    return blank

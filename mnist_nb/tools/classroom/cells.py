@@ -1,0 +1,148 @@
+"""Read the cells of a submitted notebook, and recognise those that lost their names.
+
+`handed_in` finds the notebooks; `repair` puts their cells back into the exercise.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from typing import NamedTuple
+
+from nbformat import NotebookNode
+
+from mnist_nb.errors import Problem
+from mnist_nb.tools.classroom.containment import prlimit_prefix
+
+_LARGE = 5_000_000  # bytes; a larger file is read by another process, with a limit on memory
+_PARSED = 200_000  # characters of a cell that is parsed
+_NAMES = re.compile(r"^(?:(?:async +)?def +|class +)(\w+)|^(\w+) *=(?!=)", re.M)
+# prints a notebook without outputs and attachments
+_SLIM = """
+import json, sys
+notebook = json.loads(sys.stdin.buffer.read())
+cells = notebook.get("cells") or [c for s in notebook["worksheets"] for c in s["cells"]]
+kept = ("cell_type", "id", "source", "input")
+json.dump({"cells": [
+    {key: cell[key] for key in kept if key in cell}
+    | {"metadata": {"nbgrader": (cell.get("metadata") or {}).get("nbgrader")}} for cell in cells
+]}, sys.stdout)
+"""
+
+
+class NotebookError(Problem):
+    """A submitted file is not a notebook that can be read."""
+
+
+class Cell(NamedTuple):
+    """A submitted cell: its type and source, its grade id (or cell id), and its cell id."""
+
+    kind: str
+    source: str
+    name: str = ""
+    id: str = ""
+
+
+def read_cells(content: bytes) -> list[Cell]:
+    """Return the cells of a notebook of any version, with or without a byte-order mark.
+
+    Raises:
+        NotebookError: `content` is not JSON, or has no cells.
+    """
+    content = _slimmed(content) if len(content) > _LARGE else content
+    try:
+        notebook = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise NotebookError(f"it is not JSON, as a notebook is ({clean(str(error))})") from error
+    try:
+        found = notebook.get("cells")
+        if found is None:  # up to version 3
+            found = [cell for sheet in notebook["worksheets"] for cell in sheet["cells"]]
+        return [_cell(cell) for cell in found if isinstance(cell, dict)]
+    except (AttributeError, LookupError, TypeError) as error:
+        raise NotebookError("it has no cells, so it is no notebook") from error
+
+
+def _slimmed(content: bytes) -> bytes:
+    done = subprocess.run(
+        [*prlimit_prefix(), sys.executable, "-I", "-S", "-c", _SLIM],
+        input=content, capture_output=True, timeout=60,
+    )  # fmt: skip
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").splitlines()[-1:] or ["it was killed"]
+        raise NotebookError(f"it is large and not JSON, as a notebook is ({why[0]})")
+    return done.stdout
+
+
+def _cell(cell: dict) -> Cell:
+    source = cell.get("source", cell.get("input", ""))
+    if isinstance(source, list):
+        source = "".join(line for line in source if isinstance(line, str))
+    metadata = cell.get("metadata")
+    marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    name = marks.get("grade_id") if isinstance(marks, dict) else None
+    own = cell.get("id") if isinstance(cell.get("id"), str) else ""
+    name = name if isinstance(name, str) else own
+    kind = "code" if cell.get("cell_type") == "code" else "markdown"
+    return Cell(kind, clean(source if isinstance(source, str) else ""), name, own)
+
+
+def clean(text: str) -> str:
+    """Return `text` with each lone surrogate, which no file can hold, replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def name_of(cell: NotebookNode) -> str:
+    """Return the grade id of an exercise's cell, or its cell id if it has none."""
+    return cell.metadata.get("nbgrader", {}).get("grade_id", cell.id)
+
+
+def is_solution(cell: NotebookNode) -> bool:
+    """Return whether a learner is to write in this cell of an exercise."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution"))
+
+
+def same(a: str, b: str) -> bool:
+    """Return whether two sources are equal, except for space at the ends of lines."""
+    return [line.rstrip() for line in a.strip().splitlines()] == [
+        line.rstrip() for line in b.strip().splitlines()
+    ]
+
+
+def recognised(cells: list[Cell], blank: NotebookNode) -> tuple[list[Cell], list[str]]:
+    """Return `cells` with the names that they had lost, and the names found again.
+
+    A cell of ours is recognised by its text, a solution by the functions that it defines.
+    """
+    there, wanted = {cell.name for cell in cells}, {name_of(cell) for cell in blank.cells}
+    cells, found = list(cells), []
+    for ours in blank.cells:
+        name, functions = name_of(ours), defined(ours.source)
+        if name in there:
+            continue
+        for number, cell in enumerate(cells):
+            if cell.name in wanted:
+                continue
+            if is_solution(ours) and cell.kind == "code":
+                fits = functions and functions <= defined(cell.source)
+            else:
+                fits = same(cell.source, ours.source)
+            if fits:
+                cells[number] = cell._replace(name=name)
+                found.append(name)
+    return cells, list(dict.fromkeys(found))
+
+
+def defined(source: str) -> set[str]:
+    """Return the names that a cell's outermost lines define, even if it does not compile."""
+    return {function or value for function, value in _NAMES.findall(source)}
+
+
+def parses(source: str) -> bool:
+    """Return whether `source` is complete Python; IPython's own commands are not."""
+    try:
+        ast.parse(source if len(source) <= _PARSED else "")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

@@ -1,0 +1,234 @@
+"""Find what each learner handed in, whatever the files are called, by what is inside.
+
+`grading` calls `learners` for the people and `matched` for the notebooks of one of them.
+"""
+
+import io
+import os
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from nbformat import NotebookNode
+
+from mnist_nb.tools.classroom.cells import (
+    Cell,
+    NotebookError,
+    is_solution,
+    name_of,
+    read_cells,
+    recognised,
+    same,
+)
+
+LARGEST = 100_000_000  # bytes of a notebook, and of all files in a zip together
+_MOST = 2_000  # files of a learner that are looked at
+_PACKED = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+# what the platforms write before a learner's file or folder: Moodle, then Canvas
+_PLATFORMS = (
+    re.compile(r"(?P<learner>.+?_\d+)_assignsubmission_file_(?P<file>.*)", re.S),
+    re.compile(r"(?P<learner>[^_]+)(?:_LATE)?(?P<number>_\d+)_\d+_(?P<file>.+\..+)", re.S),
+)
+
+
+class Source(NamedTuple):
+    """A file or folder, and of a zip for a whole class the members of one learner."""
+
+    path: Path
+    members: tuple[str, ...] = ()
+
+
+class HandedIn(NamedTuple):
+    """The cells that count for an exercise, or None, and what there is to say about them."""
+
+    cells: list[Cell] | None
+    remarks: list[str]
+
+
+class _File(NamedTuple):
+    """A file as the learner knows it, and how it is read; or why it cannot be."""
+
+    label: str
+    read: Callable[[], bytes] | None = None
+    why: str = ""
+
+
+def learners(submissions: Path) -> dict[str, list[Source]]:
+    """Return the learners in a folder, with their folders, zips and notebooks.
+
+    A file beside the folders belongs to the learner whom Moodle or Canvas names in it, otherwise
+    to one who is called like the file.
+    """
+    found: dict[str, list[Source]] = defaultdict(list)
+    for path in sorted(submissions.iterdir(), key=os.fsencode):
+        if path.name.startswith(".") or path.name == "__MACOSX" or path.is_symlink():
+            continue
+        if path.is_dir():
+            found[_named(path.name)[0] or path.name].append(Source(path))
+        elif path.suffix.lower() == ".zip":
+            for learner, members in _class_of(path).items():
+                found[learner or _named(path.name)[0] or path.stem].append(Source(path, members))
+        elif ".ipynb" in path.name.lower():
+            found[_named(path.name)[0] or path.stem].append(Source(path))
+    return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Return the learner and the file that a platform's name for a file or folder names, or ""."""
+    for pattern in _PLATFORMS:
+        if match := pattern.fullmatch(name):
+            return match["learner"] + match.groupdict().get("number", ""), match["file"]
+    return "", ""
+
+
+def _class_of(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the members of a zip for each learner whom a platform names in them; "" for none."""
+    found = defaultdict(list)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in archive.namelist()[: 50 * _MOST] if not _is_ignored(n)]
+    except Exception:  # whatever is wrong with it is said when it is read
+        return {"": ()}
+    for name in names:
+        named = (_named(part)[0] for part in PurePosixPath(name).parts)
+        found[next(filter(None, named), "")].append(name)
+    return {learner: tuple(members) for learner, members in found.items()} or {"": ()}
+
+
+def _is_ignored(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return name.endswith("/") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
+
+
+def _files(sources: list[Source]) -> Iterator[_File]:
+    """Yield the files of a learner, those in zips and folders included."""
+    for source in sources:
+        if not source.path.is_dir():
+            label = _named(source.path.name)[1] or source.path.name
+            yield from _opened(_read(source.path, label), source.members)
+            continue
+        for folder, folders, names in os.walk(source.path):
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+            for name in sorted(names, key=os.fsencode):
+                path = Path(folder, name)
+                if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                    yield from _opened(_read(path, str(path.relative_to(source.path))))
+
+
+def _read(path: Path, label: str) -> _File:
+    if (size := path.stat().st_size) > LARGEST:
+        return _File(label, None, f"it has {size:,} bytes, more than {LARGEST:,}")
+    return _File(label, path.read_bytes)
+
+
+def _opened(file: _File, members: tuple[str, ...] = (), depth: int = 0) -> Iterator[_File]:
+    """Yield a file, or what is in it if it is a zip."""
+    if not file.label.lower().endswith(".zip") or not file.read:
+        why = "an archive of a kind that is not opened; ask for a zip"
+        yield file._replace(read=None, why=why) if file.label.lower().endswith(_PACKED) else file
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+            infos = [i for i in archive.infolist() if not _is_ignored(i.filename)]
+            infos = [i for i in infos if not members or i.filename in set(members)][:_MOST]
+            if sum(info.file_size for info in infos) > LARGEST or depth > 2:
+                raise NotebookError(f"it unpacks to more than {LARGEST:,} bytes, or is nested")
+            for info in infos:
+                label = f"{file.label}/{info.filename}"
+                yield from _opened(_File(label, partial(archive.read, info)), depth=depth + 1)
+    except Exception as error:  # a damaged or encrypted archive can cause any error
+        yield _File(file.label, None, f"it cannot be unpacked: {error}")
+
+
+def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str, HandedIn]:
+    """Return for each exercise the notebook of a learner that counts, found by its grade ids.
+
+    The one with most solutions written counts; of equals, the one with the right name.
+    """
+    found: dict[str, list[tuple[_File, list[Cell], list[str]]]] = defaultdict(list)
+    unused: list[tuple[str, str]] = []
+    for number, file in enumerate(_files(sources)):
+        alike = _alike(file.label, blanks)
+        notebook = ".ipynb" in file.label.lower()
+        if number >= _MOST:
+            unused.append((file.label, "too many files, it was not looked at"))
+            break
+        if file.why or not notebook:
+            if alike or notebook or file.label.lower().endswith((*_PACKED, ".zip")):
+                unused.append((file.label, file.why or "it is no .ipynb file"))
+            continue
+        try:
+            name, cells, lost = _exercise(read_cells(file.read()), blanks, alike)
+        except Exception as error:  # a file can cause any error, also MemoryError and its like
+            unused.append((file.label, str(error) or type(error).__name__))
+            continue
+        if name:
+            found[name].append((file, cells, lost))
+        if name not in alike and (alike or not name):
+            what = f"it has the cells of {name}" if name else "it has no cells of an exercise"
+            unused.append((file.label, what))
+    return {
+        name: _counted(name, blank, found[name], [
+            (label, why) for label, why in unused
+            if name in (_alike(label, blanks) or blanks)  # or of no exercise's name
+        ])
+        for name, blank in blanks.items()
+    }  # fmt: skip
+
+
+def _alike(label: str, blanks: dict[str, NotebookNode]) -> list[str]:
+    """Return the exercises whose names are in the name of a file."""
+    last = PurePosixPath(label).name.lower()
+    return [name for name in blanks if name.lower() in last]
+
+
+def _exercise(
+    cells: list[Cell], blanks: dict[str, NotebookNode], alike: list[str]
+) -> tuple[str, list[Cell], list[str]]:
+    """Return the exercise that has most of these cells, or ""; the cells with their names."""
+    best = (0, False), "", cells, []
+    for name, blank in blanks.items():
+        named, lost = recognised(cells, blank)
+        own = {name_of(c) for c in blank.cells if c.metadata.get("nbgrader", {}).get("grade")
+               or is_solution(c)}  # fmt: skip
+        worth = len(own & {cell.name for cell in named}), name in alike
+        if worth[0] and worth > best[0]:
+            written = {name_of(cell) for cell in blank.cells if is_solution(cell)}
+            best = worth, name, named, [cell for cell in lost if cell in written]
+    return best[1:]
+
+
+def _counted(
+    exercise: str,
+    blank: NotebookNode,
+    found: list[tuple[_File, list[Cell], list[str]]],
+    unused: list[tuple[str, str]],
+) -> HandedIn:
+    """Return the notebook that counts, with remarks on its name and on the others."""
+    if not found:
+        said = [f"{label} ({why})" for label, why in unused]
+        more = f" and {len(said) - 5} more" * (len(said) > 5)
+        there = f"; found: {', '.join(said[:5])}{more}" if said else ""
+        return HandedIn(None, [f"not handed in{there}"])
+    blanks = {name_of(cell): cell.source for cell in blank.cells if is_solution(cell)}
+
+    def written(cells: list[Cell]) -> int:
+        return len(
+            {c.name for c in cells if c.name in blanks and not same(c.source, blanks[c.name])}
+        )
+
+    own = f"{exercise}.ipynb"
+    best = max(found, key=lambda one: (written(one[1]), one[0].label == own))
+    file, cells, lost = best
+    remarks = [] if file.label == own else [f"found as {file.label}"]
+    others = [one[0].label for one in found if one is not best and one[1] != cells]
+    if others:
+        tasks = f"{written(cells)} of {len(blanks)} tasks"
+        remarks.append(f"{file.label} counts, with {tasks} written, not {', '.join(others[:5])}")
+    if lost:
+        remarks.append(f"cells without nbgrader's metadata were recognised: {', '.join(lost)}")
+    return HandedIn(cells, remarks)

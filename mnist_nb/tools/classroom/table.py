@@ -1,0 +1,133 @@
+"""Keep the table of grades, complete after each learner, so that a killed grading can continue.
+
+`grading` adds learners to a `Table`. Each is a line of a hidden file beside grades.csv, from which
+the table is written whole.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import mnist_nb
+from mnist_nb.errors import Problem
+from mnist_nb.files import write_whole
+from mnist_nb.tools.classroom.cells import clean
+from mnist_nb.tools.classroom.handed_in import HandedIn
+
+_LONGEST = 500  # characters of a remark
+_NAME = 150  # bytes of a learner's name in the name of a page
+_HEAD = ("learner", "exercise", "points", "max", "remark")
+
+
+class TableError(Problem):
+    """The table or its folder cannot be written."""
+
+
+def shown(name: str) -> str:
+    """Return a file's name as text that every file and terminal can show."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def sentence(said: object) -> str:
+    """Return an error or a remark on one line, and not too long."""
+    said = (str(said) or type(said).__name__) if isinstance(said, Exception) else str(said)
+    text = " ".join(shown(clean(said).replace("\n", " ")).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def page_of(output: Path, person: str) -> Path:
+    """Return the path of a learner's page; a name that no file can have is shortened."""
+    name = shown(person)
+    if name != person or len(name.encode()) > _NAME:
+        short = name.encode()[:_NAME].decode(errors="ignore")
+        name = f"{short}-{hashlib.sha256(os.fsencode(person)).hexdigest()[:8]}"
+    return output / f"{name}.html"
+
+
+class Table:
+    """The grades in `output`: those of an earlier grading that still hold, and new ones."""
+
+    def __init__(self, output: Path, again: bool, settings: list):
+        self.output, self._file = output, output / ".grades.jsonl"
+        package = Path(mnist_nb.__file__).parent
+        code = [path.read_bytes() for path in sorted(package.rglob("*.py"))]
+        self._settings = hashlib.sha256(repr([settings, code]).encode()).hexdigest()
+        self._earlier = {} if again else dict(self._read())
+        self._rows: dict[str, list] = {}
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TableError(f"cannot make the folder {output} ({error.strerror}); give another "
+                             "one with --output") from error  # fmt: skip
+
+    def _read(self):
+        lines = self._file.read_bytes().splitlines() if self._file.is_file() else []
+        for line in lines:
+            try:
+                key, rows = json.loads(line)
+                yield key, [(str(n), p + 0, m + 0, str(r)) for n, p, m, r in rows]
+            except (ValueError, TypeError):  # the line at which it was killed
+                continue
+
+    def _key(self, person: str, found: dict[str, HandedIn]) -> str:
+        text = repr([self._settings, os.fsencode(person), found])
+        return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+
+    def has(self, person: str, found: dict[str, HandedIn]) -> bool:
+        """Return whether an earlier grading has the grades of exactly these notebooks."""
+        rows = self._earlier.get(self._key(person, found))
+        if rows is None or not page_of(self.output, person).is_file():
+            return False
+        self._rows[person] = rows
+        return True
+
+    def rows_of(self, person: str) -> list:
+        """Return a row for each exercise: its name, points, maximum and remark."""
+        return self._rows[person]
+
+    def add(self, person: str, found: dict[str, HandedIn], results: dict) -> None:
+        """Add a learner's results.
+
+        Raises:
+            TableError: they cannot be written.
+        """
+        self._rows[person] = [(name, *result[:3]) for name, result in results.items()]
+        line = json.dumps([self._key(person, found), self._rows[person]])
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n")  # the line before may be half-written
+        except OSError as error:
+            raise self._full(error) from error
+        self.write()
+
+    def write(self) -> None:
+        """Write grades.csv with the learners who have grades so far; raise TableError."""
+        try:
+            write_whole(self.output / "grades.csv", self._csv().encode())
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> TableError:
+        return TableError(f"cannot write the table into {self.output} ({error.strerror}); make "
+                          "room or give another folder, and grade again")  # fmt: skip
+
+    def _csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_HEAD)
+        for person in sorted(self._rows, key=os.fsencode):
+            rows = self._rows[person]
+            points, most = (sum(row[k] for row in rows) for k in (1, 2))
+            for row in [*rows, ("total", points, most, "")]:
+                writer.writerow(map(_neutral, (shown(person), *row)))
+        return text.getvalue()
+
+
+def _neutral(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula."""
+    risky = isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@")
+    return f"'{value}" if risky and value.strip() else value

@@ -1,0 +1,413 @@
+"""What learners hand in: names of files, lost metadata, copied cells, and one after another."""
+
+import copy
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+import submissions
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from submissions import ORIGINALS, solved
+from test_classroom import needs_nbgrader
+
+from mnist_nb.tools.classroom import grading
+from mnist_nb.tools.classroom.cells import NotebookError, name_of, read_cells
+from mnist_nb.tools.classroom.handed_in import Source, learners, matched
+from mnist_nb.tools.classroom.repair import repaired
+from mnist_nb.tools.classroom.student import student_version
+
+pytestmark = needs_nbgrader
+FIRST, SECOND = "01_architecture", "02_optimizer"
+
+
+@pytest.fixture(scope="module")
+def blanks():
+    return {name: student_version(original) for name, original in ORIGINALS.items()}
+
+
+@pytest.fixture
+def grade(tmp_path, monkeypatch):
+    """Grade the folder `sub` without running anything: whatever can be read has all points."""
+    asked = []
+
+    def executed(name, notebook, prepared):
+        asked.append(name)
+        return notebook
+
+    monkeypatch.setattr(grading, "_prepare", lambda originals, course: None)
+    monkeypatch.setattr(grading, "_executed", executed)
+    (tmp_path / "sub").mkdir()
+
+    def grade(**options):
+        asked.clear()
+        for _ in grading.grade(tmp_path / "sub", submissions.EXERCISES, tmp_path / "out",
+                               contained=False, seconds=60, **options):  # fmt: skip
+            pass
+        return table(tmp_path)
+
+    grade.asked, grade.sub = asked, tmp_path / "sub"
+    return grade
+
+
+def table(folder: Path) -> list[dict]:
+    with (folder / "out" / "grades.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def totals(rows: list[dict]) -> dict[str, float]:
+    return {row["learner"]: float(row["points"]) for row in rows if row["exercise"] == "total"}
+
+
+def hand_in(folder, name: str = FIRST, called: str | None = None, notebook=None) -> Path:
+    path = folder / (called or f"{name}.ipynb")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(solved(notebook or ORIGINALS[name])), encoding="utf-8")
+    return path
+
+
+def zip_of(path: Path, **files: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+RIGHT = nbformat.writes(solved(ORIGINALS[FIRST])).encode()
+
+
+# --- one after another
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"nbformat": "\\ud800"}', b'{"cells": 5}', b"[]", b"[" * 100_000, b"", b"\xff\xfe\x00",
+     b'{"cells": [{"cell_type": 5, "metadata": 7, "source": [8], "id": []}, 9]}',
+     b'{"cells": [{"cell_type": "code", "source": "\\ud800", "metadata": '
+     b'{"nbgrader": {"grade_id": "\\ud800"}}}]}'],
+)  # fmt: skip
+def test_a_file_that_no_notebook_is_leaves_the_learners_after_it_their_grades(grade, content):
+    hand_in(grade.sub / "zoe")
+    (grade.sub / "ada").mkdir()
+    (grade.sub / "ada" / f"{FIRST}.ipynb").write_bytes(content)
+    rows = grade()
+    assert totals(rows) == {"ada": 0, "zoe": 8}
+    assert [row["remark"] for row in rows if float(row["points"])] == ["", ""]
+    assert rows[0]["remark"].startswith("not handed in; found: 01_architecture.ipynb (")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ren\udce9e", "x" * 243, "ä" * 125, "x" * 255, "a\nb\x1b[2J", " ", "=1+1", "total"],
+)
+def test_a_learner_may_have_any_name_that_a_folder_can_have(grade, name):
+    hand_in(grade.sub / name)
+    hand_in(grade.sub / "zoe")
+    rows = grade()
+    assert list(totals(rows).values()) == [8, 8]
+    pages = list((grade.sub.parent / "out").glob("*.html"))
+    assert len(pages) == 2 and all("8 of 51 points" in page.read_text() for page in pages)
+
+
+def test_no_cell_of_the_table_is_a_formula(grade):
+    for name in ("=1+1", "+1", "-1", "@SUM(1)", "fine"):
+        hand_in(grade.sub / name, called="=cmd_01_architecture.rar")
+    cells = {cell for row in grade() for cell in row.values()}
+    assert {"'=1+1", "'+1", "'-1", "'@SUM(1)", "fine"} < cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_what_one_learner_causes_in_the_grader_is_a_remark_of_his_own(grade, monkeypatch):
+    def broken(sources, blanks):
+        if sources[0].path.name == "ada":
+            raise RuntimeError("what nobody\nforesaw \ud800")
+        return matched(sources, blanks)
+
+    monkeypatch.setattr(grading, "matched", broken)
+    for name in ("ada", "zoe"):
+        hand_in(grade.sub / name)
+    rows = grade()
+    assert totals(rows) == {"ada": 0, "zoe": 8}
+    assert rows[0]["remark"] == "what nobody foresaw \ufffd"
+
+
+def test_a_grading_that_was_ended_continues_where_it_was(grade, monkeypatch):
+    for name in ("ada", "bob", "zoe"):
+        hand_in(grade.sub / name)
+    pages = []
+
+    def ended(path, *rest):
+        if len(pages) == 2:
+            raise KeyboardInterrupt
+        pages.append(path)
+        write_page(path, *rest)
+
+    write_page = grading.write_page
+    monkeypatch.setattr(grading, "write_page", ended)
+    with pytest.raises(KeyboardInterrupt):
+        grade()
+    assert totals(table(grade.sub.parent)) == {"ada": 8, "bob": 8}
+    with (grade.sub.parent / "out" / ".grades.jsonl").open("a") as file:
+        file.write('["half of a li')
+    monkeypatch.setattr(grading, "write_page", write_page)
+    assert totals(grade()) == {"ada": 8, "bob": 8, "zoe": 8} and grade.asked == [FIRST]
+    table_before = (grade.sub.parent / "out" / "grades.csv").read_bytes()
+    assert totals(grade()) == {"ada": 8, "bob": 8, "zoe": 8} and grade.asked == []
+    assert (grade.sub.parent / "out" / "grades.csv").read_bytes() == table_before
+
+
+def test_what_changed_is_graded_again_and_all_if_it_is_asked_for(grade):
+    for name in ("ada", "zoe"):
+        hand_in(grade.sub / name)
+    grade()
+    hand_in(grade.sub / "ada", SECOND)
+    assert totals(grade()) == {"ada": 16, "zoe": 8} and grade.asked == [FIRST, SECOND]
+    (grade.sub.parent / "out" / "zoe.html").unlink()
+    grade()
+    assert grade.asked == [FIRST]
+    grade(again=True)
+    assert sorted(grade.asked) == [FIRST, FIRST, SECOND]
+
+
+# --- names of files
+
+
+def remarks(folder: Path, blanks, name: str = FIRST) -> tuple[bool, str]:
+    found = matched([Source(folder)], blanks)[name]
+    return found.cells is not None, "; ".join(found.remarks)
+
+
+@pytest.mark.parametrize(
+    "called",
+    ["01_architecture (1).ipynb", "notebooks/exercises/01_architecture.ipynb",
+     "01_ARCHITECTURE.IPYNB", "01_architecture_v2.ipynb", "01_architecture-1.ipynb", "work.ipynb",
+     "01_architecture.ipynb.txt", "Untitled folder/mine.ipynb.json"],
+)  # fmt: skip
+def test_a_notebook_is_known_by_what_is_in_it_whatever_it_is_called(tmp_path, blanks, called):
+    hand_in(tmp_path, called=called)
+    assert remarks(tmp_path, blanks) == (True, f"found as {called}")
+    assert remarks(tmp_path, blanks, SECOND) == (False, "not handed in")
+
+
+def test_a_notebook_with_its_own_name_has_no_remark(tmp_path, blanks):
+    hand_in(tmp_path)
+    assert remarks(tmp_path, blanks) == (True, "")
+
+
+def test_zips_are_opened_and_what_macos_and_jupyter_leave_there_is_not(tmp_path, blanks):
+    zip_of(tmp_path / "a.zip", **{
+        "__MACOSX/01_architecture.ipynb": RIGHT,
+        ".ipynb_checkpoints/01_architecture.ipynb": b"x",
+        "mine/01_architecture.ipynb": RIGHT,
+    })  # fmt: skip
+    hand_in(tmp_path / "__MACOSX")
+    hand_in(tmp_path / ".ipynb_checkpoints")
+    assert remarks(tmp_path, blanks) == (True, "found as a.zip/mine/01_architecture.ipynb")
+
+
+def test_of_two_notebooks_the_one_with_more_written_counts_and_the_remark_names_both(
+    tmp_path, blanks
+):
+    hand_in(tmp_path, notebook=blanks[FIRST])
+    hand_in(tmp_path, called="01_architecture_v2.ipynb")
+    new = "01_architecture_v2.ipynb"
+    said = f"found as {new}; {new} counts, with 4 of 4 tasks written, not 01_architecture.ipynb"
+    assert remarks(tmp_path, blanks) == (True, said)
+    changed = submissions.changed(FIRST, margin="def margin(scores):\n    return 1")
+    hand_in(tmp_path, notebook=changed)  # now both are written
+    assert remarks(tmp_path, blanks)[1].startswith("01_architecture.ipynb counts")
+    hand_in(tmp_path)  # the same twice
+    assert remarks(tmp_path, blanks) == (True, "")
+
+
+def test_what_looks_like_a_submission_and_is_none_is_named(tmp_path, blanks):
+    hand_in(tmp_path, SECOND, called=f"{FIRST}.ipynb")
+    (tmp_path / "work.rar").write_bytes(b"Rar!")
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    (tmp_path / "01_architecture.pdf").write_bytes(b"%PDF")
+    (tmp_path / "notes.txt").write_bytes(b"notes")
+    hand_in(tmp_path, called="own.ipynb", notebook=nbformat.v4.new_notebook())
+    there, said = remarks(tmp_path, blanks)
+    assert not there and said.startswith("not handed in; found: 01_architecture.ipynb "
+                                         "(it has the cells of 02_optimizer), ")  # fmt: skip
+    for name in ("work.rar", "bad.zip", "01_architecture.pdf", "own.ipynb"):
+        assert name in said
+    assert "notes.txt" not in said
+    assert remarks(tmp_path, blanks, SECOND) == (True, f"found as {FIRST}.ipynb")
+    _, third = remarks(tmp_path, blanks, "03_loss")  # what has another exercise's name is not its
+    assert "work.rar" in third and FIRST not in third
+
+
+def test_links_are_not_followed(tmp_path, blanks):
+    (tmp_path / f"{FIRST}.ipynb").symlink_to(submissions.EXERCISES / f"{FIRST}.ipynb")
+    (tmp_path / "all").symlink_to(submissions.EXERCISES)
+    assert remarks(tmp_path, blanks) == (False, "not handed in")
+
+
+def test_downloads_of_moodle_and_canvas_and_zips_beside_the_folders_name_their_learners(
+    tmp_path, blanks
+):
+    hand_in(tmp_path / "Ada Lovelace_123_assignsubmission_file_")
+    hand_in(tmp_path, SECOND, called=f"Ada Lovelace_123_assignsubmission_file_{SECOND}.ipynb")
+    hand_in(tmp_path, called="hoppergrace_LATE_4711_99_01_architecture-1.ipynb")
+    hand_in(tmp_path, SECOND, called="hoppergrace_4711_100_02_optimizer.ipynb")
+    zip_of(tmp_path / "zoe.zip", **{"01_architecture.ipynb": RIGHT})
+    zip_of(tmp_path / "class.zip", **{
+        "Emmy Noether_7_assignsubmission_file_/01_architecture.ipynb": RIGHT,
+        "Sofia K_8_assignsubmission_file_01_architecture.ipynb": RIGHT,
+    })  # fmt: skip
+    (tmp_path / "__MACOSX" / "x").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("notes")
+    found = {who: matched(sources, blanks) for who, sources in learners(tmp_path).items()}
+    there = {who: [name for name, one in each.items() if one.cells] for who, each in found.items()}
+    assert there == {
+        "Ada Lovelace_123": [FIRST, SECOND], "Emmy Noether_7": [FIRST], "Sofia K_8": [FIRST],
+        "hoppergrace_4711": [FIRST, SECOND], "zoe": [FIRST],
+    }  # fmt: skip
+
+
+def test_a_zip_that_unpacks_to_too_much_is_named_and_not_unpacked(tmp_path, blanks, monkeypatch):
+    monkeypatch.setattr("mnist_nb.tools.classroom.handed_in.LARGEST", 10_000)
+    with zipfile.ZipFile(tmp_path / "01_architecture.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("01_architecture.ipynb", bytes(10**6))
+    there, said = remarks(tmp_path, blanks)
+    assert not there and "01_architecture.zip (it cannot be unpacked: it unpacks to more" in said
+
+
+# --- what is in a notebook
+
+
+def cells_of(notebook) -> list:
+    return read_cells(nbformat.writes(notebook).encode())
+
+
+def in_order(notebook, blanks, name: str = FIRST):
+    notebook, said = repaired(cells_of(notebook), copy.deepcopy(blanks[name]))
+    return {name_of(cell): cell for cell in notebook.cells}, said
+
+
+def with_copy(source: str, before: bool = False, far: bool = False, keep_id: bool = False):
+    """The original with a copy of the cell margin, which has the same grade id."""
+    notebook = solved(ORIGINALS[FIRST])
+    number = next(k for k, cell in enumerate(notebook.cells) if cell.id == "margin")
+    new = copy.deepcopy(notebook.cells[number])
+    new.source, new.id = source, new.id if keep_id else "copied"
+    notebook.cells.insert(len(notebook.cells) if far else number + (not before), new)
+    return notebook
+
+
+@pytest.mark.parametrize("place", [{}, {"before": True}, {"far": True}])
+@pytest.mark.parametrize(
+    "source",
+    ["def margin(scores):\n    first =", "def margin(scores):\n    return scores.max()", None,
+     "def margin(scores:", "def margin(scores):\n"],
+)  # fmt: skip
+def test_of_a_copied_cell_the_one_in_the_originals_place_counts_and_the_remark_says_so(
+    blanks, source, place
+):
+    stub = next(cell.source for cell in blanks[FIRST].cells if cell.id == "margin")
+    original = next(cell.source for cell in ORIGINALS[FIRST].cells if cell.id == "margin")
+    result, said = in_order(with_copy(source or stub, **place), blanks)
+    assert result["margin"].source == original
+    number = 2 if place.get("before") else 1
+    assert said == [f'the cell "margin" is there 2 times; number {number} counts, the one in the '
+                    "original's place"]  # fmt: skip
+    (left,) = [cell for cell in result.values() if cell.cell_type == "raw"]
+    assert left.source == (source or stub)
+
+
+def test_a_solution_in_the_copy_counts_when_the_original_is_unsolved(blanks):
+    notebook = with_copy("def margin(scores):\n    return 1")
+    stub = next(cell.source for cell in blanks[FIRST].cells if cell.id == "margin")
+    next(cell for cell in notebook.cells if cell.id == "margin").source = stub
+    result, said = in_order(notebook, blanks)
+    assert result["margin"].source == "def margin(scores):\n    return 1" and "number 2" in said[0]
+
+
+def test_a_solution_split_into_a_helper_and_a_function_is_executed_whole(blanks):
+    notebook = with_copy("def helper(scores):\n    return scores", before=True)
+    result, said = in_order(notebook, blanks)
+    order = list(result)
+    assert said == [] and result[order[order.index("margin") - 1]].source.startswith("def helper")
+
+
+def test_an_experiment_beside_the_solution_is_a_cell_of_its_own(blanks):
+    result, said = in_order(with_copy("margin(1 / 0)"), blanks)
+    order = list(result)
+    assert said == [] and result[order[order.index("margin") + 1]].source == "margin(1 / 0)"
+
+
+def test_a_notebook_that_lost_its_metadata_is_recognised_by_its_text(tmp_path, blanks):
+    notebook = solved(ORIGINALS[FIRST])
+    for cell in notebook.cells:
+        cell.metadata, cell.id = nbformat.NotebookNode(), f"x{id(cell)}"
+    path = hand_in(tmp_path, called="Copy of 01.ipynb", notebook=notebook)
+    raw = json.loads(path.read_text())
+    for cell in raw["cells"]:
+        del cell["id"]  # as Colab writes it
+    path.write_text(json.dumps(raw))
+    there, said = remarks(tmp_path, blanks)
+    assert there and said == ("found as Copy of 01.ipynb; cells without nbgrader's metadata were "
+                              "recognised: margin, count, dropout, prune")  # fmt: skip
+    found = matched([Source(tmp_path)], blanks)[FIRST]
+    result = {name_of(c): c for c in repaired(found.cells, copy.deepcopy(blanks[FIRST]))[0].cells}
+    for cell in ORIGINALS[FIRST].cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            assert result[cell.id].source == cell.source
+
+
+def test_a_solution_in_a_new_cell_counts_when_the_original_was_deleted(tmp_path, blanks):
+    notebook = solved(ORIGINALS[FIRST])
+    number = next(k for k, cell in enumerate(notebook.cells) if cell.id == "margin")
+    notebook.cells[number] = new_code_cell(notebook.cells[number].source)
+    hand_in(tmp_path, notebook=notebook)
+    found = matched([Source(tmp_path)], blanks)[FIRST]
+    result, _ = repaired(found.cells, copy.deepcopy(blanks[FIRST]))
+    (margin,) = [cell for cell in result.cells if cell.id == "margin"]
+    assert margin.source == notebook.cells[number].source
+
+
+def test_an_import_in_a_locked_cell_is_kept_in_a_new_cell_and_said(blanks):
+    notebook = solved(ORIGINALS[FIRST])
+    imports = next(cell for cell in notebook.cells if cell.id == "imports")
+    right, imports.source = imports.source, f"{imports.source}\nimport math\nprint(1)"
+    result, said = in_order(notebook, blanks)
+    assert said == ['the locked cell "imports" was changed and is put back; what it adds, import '
+                    "math, was kept in a new cell"]  # fmt: skip
+    order = list(result)
+    assert result["imports"].source == right
+    assert result[order[order.index("imports") + 1]].source == "import math"
+
+
+def test_a_learners_text_is_kept_where_it_stands(blanks):
+    notebook = solved(ORIGINALS[FIRST])
+    number = next(k for k, cell in enumerate(notebook.cells) if cell.id == "margin")
+    notebook.cells.insert(number, new_markdown_cell("My thoughts"))
+    notebook.cells[number - 1].source += "\nAnd an answer below the question"
+    result, _ = in_order(notebook, blanks)
+    texts = [cell.source for cell in result.values() if cell.metadata.get("mnist_nb")]
+    assert len(texts) == 2 and texts[1] == "My thoughts" and "And an answer" in texts[0]
+
+
+@pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\n\n "])
+def test_a_byte_order_mark_is_read(start):
+    assert read_cells(start + RIGHT) == read_cells(RIGHT)
+
+
+def test_21_mb_of_outputs_are_read_and_left_out():
+    notebook = json.loads(RIGHT)
+    output = {"output_type": "stream", "name": "stdout", "text": "x" * 21_000_000}
+    notebook["cells"][5]["outputs"] = [output]
+    assert read_cells(json.dumps(notebook).encode()) == read_cells(RIGHT)
+    with pytest.raises(NotebookError, match="JSON"):
+        read_cells(b" " * 21_000_000)
+
+
+def test_a_notebook_of_version_3_is_read():
+    old = {
+        "nbformat": 3,
+        "worksheets": [{"cells": [{"cell_type": "code", "input": ["a\n", "b"]}]}],
+    }
+    assert [cell.source for cell in read_cells(json.dumps(old).encode())] == ["a\nb"]
