@@ -421,7 +421,7 @@ def shows_its_pictures_and_is_saved_clean(page: Page, panel, lab: Lab, name: str
 
     path = lab.project / "notebooks" / f"{name}.ipynb"
     before = path.stat().st_mtime_ns
-    panel.locator(".jp-CodeCell").first.locator(".jp-InputArea-prompt").click()
+    panel.locator(".jp-CodeCell .jp-InputArea-prompt:visible").first.click()  # not a folded one
     page.keyboard.press("Control+s")
     wait_until(lambda: path.stat().st_mtime_ns > before and whole(path), "it is saved")
     saved = nbformat.read(path, as_version=4)
