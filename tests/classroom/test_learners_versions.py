@@ -1,24 +1,16 @@
 """notebooks/exercises: for each original of notebooks/solutions, the version that learners get."""
 
-import importlib.util
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from aside import needs_nbgrader
 from conftest import PROJECT
 
 from mnist_nb.tools.classroom.student import StudentError, learners_exercises, write_exercises
 
-ASIDE = PROJECT / "build" / "nbgrader"
-if not importlib.util.find_spec("nbgrader") and (ASIDE / "nbgrader").is_dir():
-    sys.path.append(str(ASIDE))
-needs_nbgrader = pytest.mark.skipif(
-    not importlib.util.find_spec("nbgrader"),
-    reason="nbgrader is not there; `make build/nbgrader/.ready` puts it aside",
-)
 FOLDER = PROJECT / "notebooks" / "exercises"
 SOLUTIONS = PROJECT / "notebooks" / "solutions"
 NAMES = sorted(path.name for path in SOLUTIONS.glob("*.ipynb"))
