@@ -105,15 +105,20 @@ def read_notebook(notebook: Path):
         raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
 
 
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    """Return the error of a run whose `folder` cannot be written."""
+    return RunError(
+        f"{folder} cannot be written ({error.strerror or error}); make room there, or set TMPDIR "
+        "to a different folder"
+    )
+
+
 def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
     """Run `notebook` through papermill, with its options `more`; raise RunError on failure."""
     try:
         kernels.use(read_notebook(notebook))
     except OSError as error:
-        raise RunError(
-            f"{output.parent} cannot be written ({error.strerror or error}); make room there, or "
-            "set TMPDIR to a different folder"
-        ) from error
+        raise _unwritable(output.parent, error) from error
     import papermill  # slow to import, so only when a run starts
 
     from mnist_nb.tools.runs import engine
@@ -133,10 +138,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
             f"the kernel does not answer: {error}; check the machine's free memory, then try again"
         ) from error
     except OSError as error:
-        raise RunError(
-            f"{output.parent} cannot be written ({error.strerror or error}); make room there, or "
-            "set TMPDIR to a different folder"
-        ) from error
+        raise _unwritable(output.parent, error) from error
     except Exception as error:  # such as papermill's, or a UnicodeEncodeError of the terminal
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"the notebook could not be run ({said})") from error
