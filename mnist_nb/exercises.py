@@ -8,11 +8,19 @@ from mnist_nb.errors import Problem
 class NotYet(Problem, AssertionError):
     """An exercise is not solved yet; a notebook shows why, without a traceback (see `Problem`)."""
 
+    def _render_traceback_(self) -> list[str]:
+        return [f"✗ Not yet: {self}"]
+
 
 def check(holds: bool, sentence: str) -> None:
     """Raise NotYet with `sentence`, which says what is wrong, unless `holds` is true."""
     if not holds:
         raise NotYet(sentence)
+
+
+def agreed(sentence: str) -> None:
+    """Print that a check found nothing wrong; `sentence` says what agreed, and why it is right."""
+    print(f"✓ {sentence}")
 
 
 def close(given, wanted, atol: float = 1e-5) -> bool:
