@@ -50,6 +50,9 @@ def axes(width: float = 7, height: float = 4, **labels: str) -> tuple[Figure, ob
 def losses(history: list[dict], published: dict[str, list[float]] | None = None) -> Figure:
     """Plot training and validation loss per epoch, with `published` losses as dashed lines.
 
+    Rows of `history` have the keys epoch, train_loss and val_loss. `published` has the keys
+    train_loss and val_loss, each with one number per epoch.
+
     The axis of the losses is logarithmic. A dotted line marks ln 10, the loss of guessing.
     """
     figure, ax = axes(xlabel="epoch", ylabel="cross-entropy loss (nats)", yscale="log")

@@ -58,7 +58,8 @@ def broken_rules(text: str) -> list[str]:
     ids = [cell.get("id") for cell in json.loads(text)["cells"]]
     if None in ids or len(set(ids)) != len(ids):
         # nbformat would repair the ids
-        return ["two cells have the same id, or one has none; give each cell its own id"]
+        wrong = [f"cell {n} ({i})" for n, i in enumerate(ids) if i is None or ids.count(i) > 1]
+        return [f"cells have the same id or none: {', '.join(wrong)}; give each its own id"]
     notebook = nbformat.reads(text, as_version=4)
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
