@@ -101,9 +101,9 @@ def survive_lost_output() -> Iterator[None]:
     for error in lost:
         if error.errno not in READER_GONE:
             raise Problem(
-                "the output cannot be written, that is what this command prints to stdout or "
-                f"stderr ({error.strerror}); all files that it wrote are kept, so look at them "
-                "before you give the command again, with its output sent elsewhere"
+                f"the output of this command cannot be written ({error.strerror}); the files "
+                "that it made are kept, so look at them before you give the command again, with "
+                "its output sent elsewhere"
             )
 
 
