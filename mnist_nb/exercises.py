@@ -1,6 +1,7 @@
 """Check exercises: the cells below an exercise call these functions."""
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnist_nb.errors import Problem
 
@@ -33,3 +34,16 @@ def close(given, wanted, atol: float = 1e-5) -> bool:
         return given.shape == wanted.shape and torch.allclose(given, wanted, rtol=0, atol=atol)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return False
+
+
+class calls(TorchDispatchMode):
+    """Fill the set of `with calls() as used:` with names of PyTorch operators called inside."""
+
+    def __enter__(self):
+        super().__enter__()
+        self.used = set()
+        return self.used
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.used.add(operator.overloadpacket.__name__)
+        return operator(*args, **kwargs or {})

@@ -39,7 +39,7 @@ SUBTLE = {
         "choices": ["math.exp(loss)", "1 + 9 * loss / 2.302585"],
         "cross": ["logits.max(dim=1, keepdim=True).values", "logits.max()"],
         "lowest": ["math.e + k - 1", "math.e + 9"],
-        "smooth": ["costs.mean(dim=1)", "costs.sum(dim=1)"],
+        "smooth": ["costs.mean(dim=1)", "costs.sum(dim=1) / 3"],
     },
     "04_data": {
         "last": ["images % size or size", "images % size"],
