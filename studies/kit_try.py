@@ -1,11 +1,11 @@
 """Use a kit as a learner does: without a network, with an empty home, from that folder alone.
 
 `make kit-try` unpacks the zip of build/kit in a sandbox and runs `make setup data run` there. The
-last lines go into docs/verification.md. ARGS=FOLDER tries the kit in a different folder.
+last lines go into docs/verification.md. ARGS="FOLDER" tries the kit in a different folder, and
+ARGS="FOLDER PYTHON" with a different Python.
 """
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -37,9 +37,8 @@ make setup data run
 """
 
 
-def sandbox(home: Path) -> list[str]:
-    """Return the command in a sandbox: it has the system, this Python, `home`, and no network."""
-    base = Path(sys.base_prefix)
+def sandbox(home: Path, base: Path) -> list[str]:
+    """Return the command in a sandbox: the system, the Python in `base`, `home`, no network."""
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--proc", "/proc",
                "--dev", "/dev", "--tmpfs", "/tmp"]  # fmt: skip
     for path in (*SYSTEM, str(base)):
@@ -68,15 +67,22 @@ def copy_of(kit: Path, home: Path) -> None:
 def main(words: list[str]) -> int:
     """Try the kit; write what was said into the docs; return 1 if it didn't work."""
     kit = Path(words[0]) if words else KIT
+    python = words[1] if words[1:] else sys.executable
     if not (kit / "SHA256SUMS").is_file():
         sys.exit(f"There is no complete kit in {kit}. Make it with `make kit`.")
     if not shutil.which("bwrap"):
         sys.exit("bubblewrap is not installed. On Debian: apt-get install bubblewrap")
+    if not shutil.which(python):
+        sys.exit(f"There is no Python {python}. Give its path, as in /usr/bin/python3.12.")
+    asked = "import platform, sys; print(sys.base_prefix); print(platform.python_version())"
+    done = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
+    base, version = done.stdout.splitlines()
     begin, said = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="kit-try-", dir=kit.parent) as aside:
         home = Path(aside)
         copy_of(kit, home)
-        with subprocess.Popen(sandbox(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command = sandbox(home, Path(base))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True) as process:  # fmt: skip
             for line in process.stdout:
                 print(line, end="", flush=True)
@@ -86,11 +92,11 @@ def main(words: list[str]) -> int:
     if process.returncode:
         return 1
     told = "".join(f"    {line}" for line in said if line.strip())
-    text = (f"On {date.today()} with Python {platform.python_version()}, from a kit of "
+    text = (f"On {date.today()} with Python {version}, from a kit of "
             f"{gigabytes(size_of(kit))}, in {minutes:.0f} minutes; {gigabytes(used)} were there "
             f"in the end:\n\n{told}")  # fmt: skip
     print(f"\n{text}")
-    if kit == KIT:
+    if not words:
         page = TEXT.read_text(encoding="utf-8")
         TEXT.write_text(re.sub(MARKS, lambda _: text, page, flags=re.S), encoding="utf-8")
     return 0

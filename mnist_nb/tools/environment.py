@@ -105,7 +105,9 @@ def _around(kit: str) -> list[Path]:
 
 
 def _install_wheels(wheels: Path) -> None:
-    """Install all that `wheels` has for this machine; pip checks each file's SHA-256 first.
+    """Install all that `wheels` has for this machine, and this project.
+
+    pip checks each file's SHA-256 before it opens the file.
 
     None of pip's settings counts, since each of them is about other sources or other places.
 
@@ -113,12 +115,13 @@ def _install_wheels(wheels: Path) -> None:
         SystemExit: a wheel is missing or has the wrong checksum, or cannot be installed.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    kept["PIP_CONFIG_FILE"] = os.devnull
     done = _install(
         "--no-index", f"--find-links={wheels}", "--only-binary=:all:", "--require-hashes",
-        f"--requirement={PROJECT / WHEELS}",
-        env=kept | {"PIP_CONFIG_FILE": os.devnull}, stderr=subprocess.PIPE, text=True,
+        f"--requirement={PROJECT / WHEELS}", env=kept, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     if not done.returncode:
+        _install_project(env=kept)
         return
     again = "Copy the kit again, or ask for another copy, then run make setup again."
     if "DO NOT MATCH THE HASHES" in done.stderr:
@@ -428,7 +431,6 @@ def _install_all(choice: str, index: str, project: bool, wheels: Path | None = N
     if wheels:
         _remove_unfinished()
         _install_wheels(wheels)
-        _install_project()
         return
     if elsewhere := sorted(_ELSEWHERE & settings().keys()):
         sys.exit(f"pip's settings have {elsewhere[0]!r}, which would install everything outside "
@@ -446,8 +448,8 @@ def _install_all(choice: str, index: str, project: bool, wheels: Path | None = N
         _install_project()
 
 
-def _install_project() -> None:
-    done = _install("--no-deps", "--no-build-isolation", "--no-index", "-e", ".")
+def _install_project(**options) -> None:
+    done = _install("--no-deps", "--no-build-isolation", "--no-index", "-e", ".", **options)
     _rewrite_pth_in_ascii()
     if done.returncode:
         sys.exit(_NOT_ALL)

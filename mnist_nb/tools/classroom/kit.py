@@ -84,7 +84,7 @@ def _copy_data(folder: Path) -> None:
     raw = Path(fetch("MNIST")) / "MNIST" / "raw"
     folder.mkdir(parents=True, exist_ok=True)
     for name in CHECKSUMS["MNIST"]:
-        write_whole(folder / f"{name}.gz", gzip.compress((raw / name).read_bytes(), mtime=0))
+        write_whole(folder / f"{name}.gz", gzip.compress((raw / name).read_bytes(), 6, mtime=0))
 
 
 def _sums(folder: Path, wheels: Wheels) -> str:

@@ -32,7 +32,7 @@ def _manylinux(machine: str) -> tuple[str, ...]:
 
 
 SYSTEMS = {
-    "linux": System("Linux, and WSL on Windows (64-bit Intel or AMD, glibc 2.28 or newer)",
+    "linux": System("Linux, or WSL on Windows (64-bit Intel or AMD, glibc 2.28 or newer)",
                     "linux", "Linux", "x86_64", _manylinux("x86_64")),
     "linux-arm": System("Linux (64-bit Arm, glibc 2.28 or newer)",
                         "linux", "Linux", "aarch64", _manylinux("aarch64")),
