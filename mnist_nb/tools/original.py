@@ -3,7 +3,6 @@
 Learners have the originals in originals.zip, which lies in their zip; in a clone, git has them.
 """
 
-import difflib
 import itertools
 import subprocess
 import zipfile
@@ -74,11 +73,8 @@ def _name_of(notebook: str, originals: dict, project: Path) -> str:
     name = f"{given.as_posix().removeprefix('notebooks/').removesuffix('.ipynb')}.ipynb"
     if name in originals:
         return name
-    near = difflib.get_close_matches(name, originals, n=3) or sorted(originals)
-    raise OriginalError(
-        f"there is no original of {notebook!r}; give one of "
-        f"{', '.join(known.removesuffix('.ipynb') for known in near)}"
-    )
+    known = ", ".join(name.removesuffix(".ipynb") for name in sorted(originals))
+    raise OriginalError(f"there is no original of {notebook!r}; give one of {known}")
 
 
 def _zipped(project: Path) -> dict:

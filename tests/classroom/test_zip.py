@@ -140,6 +140,7 @@ def test_a_notebook_that_is_the_original_already_is_left_alone(unpacked):
 @pytest.mark.parametrize(
     ("name", "says"),
     [("exercises/01_architektur", "exercises/01_architecture"), ("../pyproject", "00_walkthrough"),
+     ("exercise/01", "00_walkthrough, 01_architecture, 02_optimizer"),
      ("", "make original NOTEBOOK=exercises/01_architecture")],
 )  # fmt: skip
 def test_a_name_that_no_notebook_has_is_one_sentence_with_the_names_that_there_are(

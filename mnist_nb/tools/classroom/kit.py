@@ -21,7 +21,6 @@ from mnist_nb.tools.environment import WHEELS
 PAGE = "START-HERE.txt"
 _SUMS = "SHA256SUMS"
 _UNFINISHED = "This folder is not complete yet. Run `make kit` again.\n"
-_INSTALLED = 2  # times the size of the wheels: packages take about so much, installed
 
 
 def make_kit(
@@ -100,15 +99,17 @@ def _sums(folder: Path, wheels: Wheels) -> str:
 def _page(folder: Path, wheels: Wheels) -> str:
     """Return the text of the page that says what to do."""
     template = Path(__file__).with_name(f"{PAGE}.j2").read_text(encoding="utf-8")
-    names = list(dict.fromkeys(target.system for target in wheels.files))
-    bytes_of = [sum(path.stat().st_size for path in files) for files in wheels.files.values()]
+    sizes: dict[str, int] = {}
+    for target, files in wheels.files.items():
+        size = sum(path.stat().st_size for path in files)
+        sizes[target.system] = max(size, sizes.get(target.system, 0))
+    names = list(sizes)
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(
-        systems=[SYSTEMS[name].words for name in names],
+        systems={SYSTEMS[name].words: gigabytes(size) for name, size in sizes.items()},
         unix=names != ["windows"], windows="windows" in names, only_windows=names == ["windows"],
         pythons=list(dict.fromkeys(target.python for target in wheels.files)),
-        size=gigabytes(size_of(folder)), room=gigabytes(_INSTALLED * max(bytes_of)),
-        zip_sum=sha256(folder / ZIP),
+        size=gigabytes(size_of(folder)), zip_sum=sha256(folder / ZIP),
     )  # fmt: skip
 
 
