@@ -1,6 +1,7 @@
 """`make setup` and the data from a kit: with made-up wheels, in seconds, and without a network."""
 
 import importlib.metadata
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -120,6 +121,13 @@ def test_a_wheel_that_is_not_the_one_in_the_list_is_named_and_nothing_is_install
         learner.add("torch", PAIR["torch"], {"torch.py": b"build = 'of somebody else'"})
     done = learner.setup()
     assert one_sentence(done, str(learner.wheels), f"torch=={PAIR['torch']}", "Copy the kit again")
+    assert learner.installed() == set()
+
+
+def test_a_list_without_checksums_installs_nothing(learner):
+    path = learner.project / environment.WHEELS
+    path.write_text(re.sub(r" --hash=\S+", "", path.read_text()))
+    assert one_sentence(learner.setup(), str(learner.wheels), "ashes are required", "make setup")
     assert learner.installed() == set()
 
 
