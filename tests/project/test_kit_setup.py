@@ -26,6 +26,7 @@ class Learner(Place):
 
     def __init__(self, folder: Path):
         super().__init__(folder, "http://127.0.0.1:9")
+        self.environment["PIP_RETRIES"] = "0"
         self.kit = folder / "Kopie vom Stick"
         self.wheels = self.kit / "wheels"
         self.wheels.mkdir(parents=True)
@@ -36,9 +37,6 @@ class Learner(Place):
             self.add(name, version, {f"{name}.py": b"build = 'of the kit'"})
         self.add("gpu", "1", {"gpu.py": b""})  # no pin, but a wheel of the kit needs it
         self.add("gpu", "2", {"gpu.py": b"not in the list"})
-        (here,) = targets("", "")
-        files = {path for path in self.wheels.iterdir() if "gpu-2" not in path.name}
-        self.list = listed(Wheels({here: files}, [], []))
         self.move(self.kit / "mnist-nb")
         command = [self.python, "-m", "venv", "--without-pip", self.venv]
         subprocess.run(command, check=True)
@@ -54,7 +52,10 @@ class Learner(Place):
     def move(self, project: Path) -> None:
         """Unpack the kit's zip in a different place."""
         self.project = small_project(project)
-        (self.project / environment.WHEELS).write_bytes(self.list)
+        (here,) = targets("", "")
+        files = {path for path in self.wheels.iterdir() if "gpu-2" not in path.name}
+        listing = listed(Wheels({here: files}, [], []))
+        (self.project / environment.WHEELS).write_bytes(listing)
 
     def setup(self, *words: str, **variables: str) -> subprocess.CompletedProcess:
         return self.make("setup", *words, prefix=NO_NETWORK, **variables)
@@ -107,6 +108,17 @@ def test_without_make_the_same_two_steps_need_no_words(learner):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     assert learner.installed() - {"setuptools"} == ALL
+
+
+@pytest.mark.skipif(not environment.has_two_builds(), reason="torch has one build here")
+def test_a_kit_with_torchs_cpu_build_installs_that_one(learner):
+    for name, version in PAIR.items():
+        next(learner.wheels.glob(f"{name}-*")).unlink()
+        learner.add(name, f"{version}+cpu", {f"{name}.py": b"build = 'small'"})
+    learner.move(learner.kit / "again" / "mnist-nb")
+    done = learner.setup("TORCH=cpu")
+    assert done.returncode == 0 and learner.builds() == "small small", done.stderr
+    assert one_sentence(learner.setup("TORCH=cuda"), "torch's cpu build only", "KIT=")
 
 
 # --- nothing is taken before its checksum is right
