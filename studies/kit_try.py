@@ -93,8 +93,8 @@ def main(words: list[str]) -> int:
         return 1
     told = "".join(f"    {line}" for line in said if line.strip())
     text = (f"On {date.today()} with Python {version}, from a kit of "
-            f"{gigabytes(size_of(kit))}, in {minutes:.0f} minutes; {gigabytes(used)} were there "
-            f"in the end:\n\n{told}")  # fmt: skip
+            f"{gigabytes(size_of(kit))}, in {minutes:.0f} minutes; the unpacked folder with its "
+            f"environment took {gigabytes(used)}:\n\n{told}")  # fmt: skip
     print(f"\n{text}")
     if not words:
         page = TEXT.read_text(encoding="utf-8")
