@@ -32,6 +32,7 @@ SUBTLE = {
     },
     "02_optimizer": {
         "steps": ["math.ceil(", "round("],
+        "epochs": ["math.ceil(target / per_epoch)", "target // per_epoch + 1"],
         "limit": ["2 / a", "0.5"],
         "decay": ["p.grad + weight_decay * p", "p.grad.add_(p, alpha=weight_decay)"],
         "parts": ["len(y_part) / len(y)", "size / len(y)"],
