@@ -21,6 +21,11 @@ MARK = "written-by-a-learner"  # the name of a file that must not appear
 # exercise -> solution -> [what stands there, what a mistake makes of it]: wrong, and yet the
 # visible check finds nothing
 SUBTLE = {
+    "00_walkthrough": {
+        "fraction": ["/ len(labels)", "/ 8"],
+        "cost": [".log()", ".clamp(min=1e-9).log()"],
+        "best": ["min(history", "min(reversed(history)"],
+    },
     "01_architecture": {
         "margin": ["scores.topk(2, dim=1).values.T",
                    "scores.max(dim=1).values, scores.median(dim=1).values"],

@@ -19,7 +19,8 @@ _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "Execu
 # a widget needs a running kernel, so only its text is stored
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HIDE = "hide-input"  # folds a cell's code in JupyterLab, pages and slides
-_TAGS = {"parameters", "nbval-approx", HIDE}  # the tags that a cell may have
+# the tags that a cell may have; raises-exception: Run All goes on below the cell
+_TAGS = {"parameters", "nbval-approx", HIDE, "raises-exception"}
 # The largest tolerances that "nbval" in a cell's metadata may state, and the defaults. Units: that
 # of the output (atol), fraction of the number (rtol), last printed place (ulp), levels of 255
 # (picture). Each committed picture is at least 25 levels away from a blank or mirrored one.
