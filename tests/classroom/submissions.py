@@ -66,6 +66,9 @@ SUBTLE = {
                   "ks[0] if logits.abs().max() > 50 else ks[-1]"],
         "coin": ["ways / 2**n", "1.0 if abs(a - b) == 1 else 0.25"],
     },
+    "09_challenge": {
+        "beat": ['{"lr": 0.1}', '{"lr": 0.1, "hidden": 12, "dropout": 0.0, "seed": 5}'],
+    },
 }  # fmt: skip
 
 OUTSIDE = f"""
