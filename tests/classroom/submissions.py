@@ -66,6 +66,11 @@ SUBTLE = {
                   "ks[0] if logits.abs().max() > 50 else ks[-1]"],
         "coin": ["ways / 2**n", "1.0 if abs(a - b) == 1 else 0.25"],
     },
+    "07_source_review": {
+        "inside": ["x = x.round(decimals=2)", "x = x.clone()"],
+        "missing": ["range(min(seen), max(seen) + 1)", "range(seen[0], seen[-1] + 1)"],
+        "early": ["m is not None and n is not None and m < n", "(m or 0) < (n or 0)"],
+    },
     "09_challenge": {
         "beat": ['{"lr": 0.1}', '{"lr": 0.1, "hidden": 12, "dropout": 0.0, "seed": 5}'],
     },

@@ -1,4 +1,4 @@
-"""Make the challenge's board of a class, from the records in notebooks, for the command `board`."""
+"""Make the board of a class for the challenge; the command `board` calls it."""
 
 from collections.abc import Iterator
 from pathlib import Path
