@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mnist_nb.tools.endings import stop_like_ctrl_c
-from mnist_nb.tools.project import GRADES, KIT, PROJECT, SOLUTIONS, STUDENT
+from mnist_nb.tools.project import GRADES, KIT, PROJECT, SOLUTIONS, STUDENT, WALKTHROUGH
 
 PATH = click.Path(path_type=Path, readable=False)  # our own messages say what cannot be read
 
@@ -136,6 +136,30 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool, agai
 
 
 @click.command()
+@click.argument("folders", nargs=-1, required=True, type=PATH, metavar="FOLDER...")
+def board(folders: tuple[Path, ...]) -> None:
+    """Show a board of the class for the challenge, from the records in FOLDER/LEARNER/*.ipynb."""
+    import nbformat
+
+    from mnist_nb.tools.runs.board import board
+    from mnist_nb.tools.runs.declared import declared_parameters
+
+    declared = declared_parameters(nbformat.read(WALKTHROUGH, as_version=4))
+    rows, refused = board(list(folders), {name: d.default for name, d in declared.items()})
+    for line in refused:
+        click.echo(line, err=True)
+    if not rows:
+        said = f"no run for the challenge was found in {', '.join(map(str, folders))}"
+        raise click.ClickException(f"{said}; give a folder with a folder for each learner")
+    wide = max(len(row[1]) for row in rows)
+    for rank, learner, accuracy, changes in rows:
+        click.echo(f"{rank:3}  {learner:{wide}}  {accuracy:.2%}  {changes}")
+    click.echo("\nThese are claims: the numbers are from the notebooks as handed in. Only "
+               "`mnist-nb grade` trains\nthe settings again. Runs that differ by less than half "
+               "a point may differ by luck.")  # fmt: skip
+
+
+@click.command()
 @click.option("-o", "--output", type=PATH,
               help="Folder for the pages.  [default: build/site or build/site-instructor]",
               )  # fmt: skip
@@ -172,4 +196,4 @@ def docs() -> None:
         click.echo(f"{path}: {'updated' if path in changed else 'unchanged'}")
 
 
-COMMANDS = (refresh, lint, docs, exercises, student, kit, grade, site, slides)
+COMMANDS = (refresh, lint, docs, exercises, student, kit, grade, board, site, slides)

@@ -21,6 +21,11 @@ MARK = "written-by-a-learner"  # the name of a file that must not appear
 # exercise -> solution -> [what stands there, what a mistake makes of it]: wrong, and yet the
 # visible check finds nothing
 SUBTLE = {
+    "00_walkthrough": {
+        "fraction": ["/ len(labels)", "/ 8"],
+        "cost": [".log()", ".clamp(min=1e-9).log()"],
+        "best": ["min(history", "min(reversed(history)"],
+    },
     "01_architecture": {
         "margin": ["scores.topk(2, dim=1).values.T",
                    "scores.max(dim=1).values, scores.median(dim=1).values"],
@@ -62,6 +67,19 @@ SUBTLE = {
         "scale": ["min(ks, key=lambda k: cross_entropy(k * logits, y).item())",
                   "min(ks, key=lambda k: abs(math.log(k * logits.std().item() / 5)))"],
         "coin": ["ways / 2**n", "ways * 0.5**n"],
+    },
+    "07_source_review": {
+        "inside": ["x = x.round(decimals=2)", "x = x.clone()"],
+        "missing": ["range(min(seen), max(seen) + 1)", "range(seen[0], seen[-1] + 1)"],
+        "early": ["m is not None and n is not None and m < n", "(m or 0) < (n or 0)"],
+    },
+    "08_experiments": {
+        "paired": ["math.sqrt(len(gaps))", "math.sqrt(5)"],
+        "better": ["3 * error", "0.5"],
+        "plan": ['seed: "0:10"', "seed: [0, 1, 2, 3, 3]"],
+    },
+    "09_challenge": {
+        "beat": ['{"lr": 0.1}', '{"lr": 0.1, "hidden": 12, "dropout": 0.0, "seed": 5}'],
     },
 }  # fmt: skip
 

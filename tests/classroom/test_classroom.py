@@ -63,7 +63,8 @@ def automatic(name: str) -> list[str]:
 def test_an_exercise_has_a_solution_a_visible_and_a_hidden_test_and_points(name):
     cells = sources(ORIGINALS[name])
     solved = [cell for cell in automatic(name) if not cell.startswith("predict")]
-    assert 2 <= len(solved) <= 6 and solved == list(SUBTLE[name])
+    fewest = 1 if name == "09_challenge" else 2
+    assert fewest <= len(solved) <= 6 and solved == list(SUBTLE[name])
     for cell in automatic(name):
         test = cells[f"{cell}-test"]
         assert re.search(r"check\w*\(", HIDDEN.sub("", test))
@@ -168,7 +169,7 @@ def test_no_solution_and_no_hidden_test_is_anywhere_in_the_zip(student):
         known = "\n".join([*shown, *chapters, *package])
         lines = {line.strip() for part in secret for line in part.splitlines()}
         lines = {line for line in lines if len(line) > 8 and line not in known}
-        assert len(lines) > 20, name
+        assert len(lines) > (3 if name == "09_challenge" else 12), name
         for line in lines:
             quoted = line.replace('"', '\\"')  # as it would stand in a notebook's file
             assert line not in everything and quoted not in everything, (name, line)

@@ -22,7 +22,7 @@ def made() -> dict[str, bytes]:
 
 
 def test_each_original_has_one_learners_version_and_no_version_is_without_an_original():
-    assert len(NAMES) == 6 and sorted(path.name for path in FOLDER.iterdir()) == NAMES
+    assert len(NAMES) == 10 and sorted(path.name for path in FOLDER.iterdir()) == NAMES
 
 
 @needs_nbgrader

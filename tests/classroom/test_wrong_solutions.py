@@ -54,6 +54,7 @@ def test_each_mistake_loses_its_points_and_is_named_if_it_says_so(name):
 
 @each_exercise
 def test_ten_mistakes_are_written_down_for_each_exercise_and_most_are_named(name):
-    assert len({wrong["source"] for wrong in WRONG[name]}) >= 10
+    fewest = 5 if name == "09_challenge" else 10
+    assert len({wrong["source"] for wrong in WRONG[name]}) >= fewest
     named = [wrong for wrong in WRONG[name] if wrong.get("named")]
     assert len(named) >= 0.7 * len(WRONG[name])

@@ -87,7 +87,7 @@ def test_the_map_lists_every_notebook_in_order_with_what_it_says_of_itself(site)
         minutes = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", first[2]).strip("*.")
         assert minutes.startswith("About ") and "](" not in minutes
         expected.append((f"{name}.html", first[0].strip("# "), minutes))
-    assert shown == expected and len(EXERCISES) == 6
+    assert shown == expected and len(EXERCISES) == 10
     assert [link["href"] for link in entries[3].select(".downloads a")] == [
         "03_loss.ipynb",
         "slides/03_loss.html",
