@@ -238,10 +238,8 @@ def original(notebook: str) -> None:
     from mnist_nb.tools.original import restore
 
     path, kept = restore(notebook)
-    if kept == path:
-        click.echo(f"{path} is the original, unchanged")
-    else:
-        click.echo(f"{path} is the original again{f'; yours is now {kept.name}' if kept else ''}")
+    again = "" if kept == path else f"; yours is now {kept.name}" if kept else ""
+    click.echo(f"{path} is the original{again}")
 
 
 for more in cli_authors.COMMANDS:
