@@ -1,6 +1,9 @@
 """Check exercises: the cells below an exercise call these functions."""
 
+from collections.abc import Callable
+
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnist_nb.errors import Problem
 
@@ -25,3 +28,29 @@ def close(given, wanted, atol: float = 1e-5) -> bool:
         return given.shape == wanted.shape and torch.allclose(given, wanted, rtol=0, atol=atol)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return False
+
+
+class _Recorder(TorchDispatchMode):
+    """Note the names of the operations that PyTorch is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.overloadpacket.__name__.strip("_")
+        self.names.add(name.removesuffix("_forward"))
+        return operation(*args, **(kwargs or {}))
+
+
+def called(function: Callable, *given, **named) -> set[str]:
+    """Return the names of PyTorch's operations that a call of `function` comes down to.
+
+    `nn.CrossEntropyLoss()`, wherever it stands, comes down to `log_softmax` and `nll_loss`; a
+    function of the learner's own that is called `softmax` does not.
+    """
+    if recorded := getattr(function, "called", None):  # the grader's stand-in for a function
+        return recorded(*given, **named)
+    with _Recorder() as recorder:
+        function(*given, **named)
+    return recorder.names

@@ -1,0 +1,89 @@
+"""Execute a learner's notebooks in the sandbox, and call the functions that they define.
+
+`grading` starts this module in the sandbox, with a socket as its standard input. It imports what
+notebooks import, then forks a process for each notebook of the learner, which talks with the
+process of the tests (`examiner`) over a socket of its own. No hidden test ever gets here.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+
+MODULES = ("torch", "torchvision", "IPython.core.interactiveshell", "matplotlib.pyplot",
+           "matplotlib.backends.backend_agg", "pandas", "mnist_nb.loading", "mnist_nb.model",
+           "mnist_nb.training", "mnist_nb.evaluation", "mnist_nb.exercises",
+           "mnist_nb.tools.classroom.cell_runner", "mnist_nb.tools.classroom.canary")  # fmt: skip
+_LEFT = 32 << 20  # bytes that a notebook may leave in the working folder for the next
+
+
+def main() -> None:
+    """Fork a process for each socket that comes, until the grader has gone."""
+    control = socket.socket(fileno=os.dup(0))
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), 0)
+    for name in MODULES:
+        importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+    os.makedirs(os.environ.setdefault("IPYTHONDIR", os.path.abspath(".ipython")), exist_ok=True)
+    before, children = _left(), []
+    control.sendall(b"r")
+    while True:
+        asked, numbers, *_ = socket.recv_fds(control, 1, 1)
+        if not asked:
+            return
+        if asked == b"?":
+            control.sendall(b"y" if _ended(children) and _left() == before else b"n")
+            continue
+        child = os.fork()
+        if not child:
+            control.close()
+            _serve(socket.socket(fileno=numbers[0]))
+        os.close(numbers[0])
+        children.append(child)
+
+
+def _serve(channel: socket.socket) -> None:
+    """Answer the process of the tests until it has gone; never return."""
+    from mnist_nb.tools.classroom.cell_runner import Runner
+
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        Runner(channel).serve()
+    finally:
+        os._exit(0)
+
+
+def _ended(children: list[int]) -> bool:
+    """Return whether the notebooks so far, and all that they started, have ended."""
+    end = time.monotonic() + 1
+    while children:
+        with contextlib.suppress(ChildProcessError):
+            if not os.waitpid(children[-1], os.WNOHANG)[0]:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(0.005)
+                continue
+        children.pop()
+    others = {int(name) for name in os.listdir("/proc") if name.isdecimal()}
+    return others <= {1, os.getpid(), os.getppid()}
+
+
+def _left() -> tuple:
+    """Return what is in the folders that can be written, to see whether a notebook left more."""
+    taken = os.statvfs(os.getcwd())
+    return (
+        sorted(os.listdir(os.getcwd())),
+        sorted(os.listdir("/dev/shm")),
+        (taken.f_blocks - taken.f_bfree) * taken.f_bsize > _LEFT,
+    )
+
+
+if __name__ == "__main__":
+    sys.path[:1] = [path for path in sys.path[:1] if path]
+    main()

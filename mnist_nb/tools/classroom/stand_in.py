@@ -1,0 +1,148 @@
+"""Stand for the learner's functions in the process of the tests.
+
+A call sends its arguments as data to the learner's process, and gets data back; see `wire`.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+
+from mnist_nb.exercises import NotYet
+from mnist_nb.tools.classroom.wire import (
+    Crossing,
+    WireError,
+    random_state,
+    receive,
+    send,
+    set_random_state,
+)
+
+_GRACE = 5  # seconds after a limit in which the learner's process has to answer
+# what a learner's function may raise here; StopIteration, for one, would end a loop of the tests
+ERRORS = {
+    error.__name__: error
+    for error in (ArithmeticError, AssertionError, AttributeError, ImportError, IndexError,
+                  KeyError, LookupError, MemoryError, NameError, NotImplementedError, OSError,
+                  OverflowError, RecursionError, RuntimeError, SyntaxError, TypeError,
+                  UnboundLocalError, ValueError, ZeroDivisionError)
+} | {"NotYet": NotYet}  # fmt: skip
+
+
+class Stopped(BaseException):
+    """The learner's process has ended, or does not answer; no test can go on."""
+
+
+class TooLate(Exception):
+    """The learner's function took too long."""
+
+
+class Unusable(Exception):
+    """What the learner's process sent back cannot be used."""
+
+
+class Learner:
+    """The learner's process, as the tests see it."""
+
+    def __init__(self, channel: socket.socket, seconds: int):
+        self._channel, self.seconds = channel, seconds
+        self._end = time.monotonic() + 5 * seconds
+        self._cell_end = self._end
+        self.changes: dict[str, set] = {}  # function -> the inputs that it may change
+        self.ignoring = False  # whether changes of other inputs are left out
+        self.changed: set[str] = set()  # functions that changed other inputs
+
+    def start_cell(self) -> None:
+        """Give the next cell its time."""
+        self._cell_end = min(self._end, time.monotonic() + self.seconds)
+
+    def ask(self, message: dict, blobs: list[bytes] = ()) -> tuple[dict, bytes]:
+        """Send a message, with the seconds that are left; return the answer.
+
+        Raises:
+            Stopped: there is none.
+        """
+        left = self._cell_end - time.monotonic()
+        if self._end <= time.monotonic():
+            raise Stopped(f"it took longer than {5 * self.seconds} seconds")
+        try:
+            self._channel.settimeout(_GRACE + max(left, 0))
+            send(self._channel, message | {"seconds": max(left, 0.05)}, blobs)
+            return receive(self._channel, max(left, 0) + _GRACE)
+        except TimeoutError as error:
+            raise Stopped(f"it did not end after its {self.seconds} seconds") from error
+        except (EOFError, OSError) as error:
+            raise Stopped("its Python ended in the middle of a cell") from error
+        except WireError as error:
+            raise Stopped(str(error)) from error
+
+    def value(self, name: str) -> tuple[bool, object]:
+        """Return whether a name is there, and its value."""
+        answer, raw = self.ask({"do": "look", "name": name})
+        if answer.get("missing"):
+            return False, None
+        try:
+            crossing = Crossing(self._functions(name, answer))
+            return True, crossing.unpack(answer["value"], raw)
+        except (WireError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unusable(f"the value of `{name}` cannot be used") from error
+
+    def _functions(self, name: str, answer: dict) -> Callable:
+        there = {int(number): int(here) for number, here in answer["functions"].items()}
+        return lambda number: StandIn(self, name, there[number])
+
+    def call(self, name: str, function: str | int, given: tuple, named: dict, record: bool):
+        """Call a function of the learner's; its inputs become here what they became there."""
+        crossing = Crossing()
+        message = {"do": "call", "function": function, "record": record}
+        packed = crossing.pack((given, named))
+        message |= {"given": packed, "random": crossing.blob(random_state())}
+        may = Crossing()
+        may.pack([value for key, value in [*enumerate(given), *named.items()]
+                  if key in self.changes.get(name, ())])  # fmt: skip
+        others = {n for n, known in crossing.objects.items() if id(known) not in may.numbers}
+        answer, raw = self.ask(message, crossing.blobs)
+        crossing.frozen = others if self.ignoring else set()
+        try:
+            crossing._function = self._functions(name, answer)
+            result = crossing.unpack(answer["value"], raw)
+            set_random_state(crossing.bytes_at(answer["random"]))
+            failed = [str(text) for text in answer["error"][0]] if "error" in answer else []
+            text = str(answer["error"][1]) if failed else ""
+        except (WireError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise Unusable(f"what `{name}` gave back cannot be used") from error
+        if answer.get("late") or time.monotonic() > self._cell_end:
+            raise TooLate(f"`{name}` took longer than the {self.seconds} seconds of a check")
+        if crossing.changed & others:
+            self.changed.add(name)
+        if failed:
+            raise _error(failed, text)
+        return result
+
+
+def _error(names: list[str], text: str) -> Exception:
+    """Return an error of a type that is harmless here, with the learner's text."""
+    known = next((name for name in names if name in ERRORS), None)
+    error = ERRORS[known](text) if known else RuntimeError(f"{names[0][:50]}: {text}")
+    error.learners = known if known == names[0] else ""
+    return error
+
+
+class StandIn:
+    """A function that calls the learner's function of this name."""
+
+    def __init__(self, learner: Learner, name: str, function: str | int | None = None):
+        self._learner, self.__name__ = learner, name
+        self._function = name if function is None else function
+
+    def __call__(self, *given, **named):
+        return self._learner.call(self.__name__, self._function, given, named, False)
+
+    def called(self, *given, **named) -> set[str]:
+        """Return what `mnist_nb.exercises.called` says of it in the learner's process."""
+        names = self._learner.call(self.__name__, self._function, given, named, True)
+        if not isinstance(names, set) or not all(isinstance(name, str) for name in names):
+            raise Unusable(f"what `{self.__name__}` calls could not be seen")
+        return names
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__}>"
