@@ -1,7 +1,7 @@
 """Write a learner's feedback: one HTML page with points and executed notebooks.
 
-`grading` calls `write_page`. The tests' cells are shown as learners get them. The page is made by another process,
-under limits of time and memory, as a learner's text could take minutes to colour.
+`grading` calls `write_page`. Cells of tests are shown as learners get them. The page is made by
+another process, under limits of time and memory, as a learner's text could take minutes to colour.
 """
 
 import base64
@@ -74,7 +74,9 @@ def parts_of(
             parts.append(("code" if mine.cell_type == "code" else "ours", mine.source))
         parts += [_shown(output) for output in cell.get("outputs", [])]
         if mine is not None and is_manual(mine):
-            parts.append(("points", by_hand(points_of(mine), given.get((exercise, name_of(mine))))))
+            parts.append(
+                ("points", by_hand(points_of(mine), given.get((exercise, name_of(mine)))))
+            )
         elif said := cell.metadata.get("mnist_nb_points"):
             parts.append(("points", said))
     return parts
@@ -110,7 +112,9 @@ def outputs_of(said: object) -> list[NotebookNode]:
         elif kind == "stream":
             outputs.append(new_output("stream", text=clean(str(output.get("text")))))
         elif isinstance(data, dict):
-            kept = {key: clean(str(data[key])) for key in ("text/plain", "image/png") if key in data}
+            kept = {
+                key: clean(str(data[key])) for key in ("text/plain", "image/png") if key in data
+            }
             outputs.append(new_output("display_data", data=kept))
     return outputs
 
@@ -166,7 +170,9 @@ def _part(kind: str, text: str, coloured: bool) -> str:
     if kind == "code" and coloured:
         plain = _coloured(text)
     if kind == "picture":
-        return f'<p><img alt="a picture that the cell made" src="data:image/png;base64,{plain}"></p>'
+        return (
+            f'<p><img alt="a picture that the cell made" src="data:image/png;base64,{plain}"></p>'
+        )
     if kind == "heading":
         return f"<h2>{plain}</h2>"
     if kind == "points":

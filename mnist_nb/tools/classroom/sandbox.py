@@ -15,8 +15,8 @@ import time
 from typing import IO
 
 from mnist_nb.errors import Problem
+from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.containment import QUIET, bwrap_prefix, prlimit_prefix, watch
-from mnist_nb.tools.classroom.wire import WireError, receive, send
 
 _START = 120  # seconds in which a process has to be ready
 _AFTER = 30  # seconds that the tests may take beyond a notebook's limit
@@ -45,7 +45,8 @@ class Examiner:
     """The process of the tests: one for a whole grading."""
 
     def __init__(self, originals: dict[str, list[dict]]):
-        self._log, self._lock = tempfile.TemporaryFile(), threading.Lock()
+        self._lock = threading.Lock()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop
         environment = os.environ | QUIET | {"MPLBACKEND": "agg"}
         self._process, self._control = _started("examiner", [], self._log, env=environment)
         send(self._control, originals)
@@ -58,7 +59,9 @@ class Examiner:
                 socket.send_fds(self._control, [b"k"], [channel.fileno(), theirs.fileno()])
                 send(ours, job)
         except OSError as error:
-            raise SandboxError(f"the process of the tests ended: {_last_line(self._log)}") from error
+            raise SandboxError(
+                f"the process of the tests ended: {_last_line(self._log)}"
+            ) from error
         return ours
 
     def stop(self) -> None:

@@ -8,14 +8,8 @@ import time
 from collections.abc import Callable
 
 from mnist_nb.exercises import NotYet
-from mnist_nb.tools.classroom.wire import (
-    Crossing,
-    WireError,
-    random_state,
-    receive,
-    send,
-    set_random_state,
-)
+from mnist_nb.tools.classroom.channel import WireError, receive, send
+from mnist_nb.tools.classroom.wire import Crossing, random_state, set_random_state
 
 _GRACE = 5  # seconds after a limit in which the learner's process has to answer
 # what a learner's function may raise here; StopIteration, for one, would end a loop of the tests
@@ -44,7 +38,7 @@ class Learner:
     """The learner's process, as the tests see it."""
 
     def __init__(self, channel: socket.socket, seconds: int):
-        self._channel, self.seconds = channel, seconds
+        self.channel, self.seconds = channel, seconds
         self._end = time.monotonic() + 5 * seconds
         self._cell_end = self._end
         self.changes: dict[str, set] = {}  # function -> the inputs that it may change
@@ -65,15 +59,27 @@ class Learner:
         if self._end <= time.monotonic():
             raise Stopped(f"it took longer than {5 * self.seconds} seconds")
         try:
-            self._channel.settimeout(_GRACE + max(left, 0))
-            send(self._channel, message | {"seconds": max(left, 0.05)}, blobs)
-            return receive(self._channel, max(left, 0) + _GRACE)
+            self.channel.settimeout(_GRACE + max(left, 0))
+            send(self.channel, message | {"seconds": max(left, 0.05)}, blobs)
+            return receive(self.channel, max(left, 0) + _GRACE)
         except TimeoutError as error:
             raise Stopped(f"it did not end after its {self.seconds} seconds") from error
         except (EOFError, OSError) as error:
             raise Stopped("its Python ended in the middle of a cell") from error
         except WireError as error:
             raise Stopped(str(error)) from error
+
+    def keep(self) -> socket.socket:
+        """Return a socket to a copy of the learner's process, as it is now."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                send(self.channel, {"do": "keep"})
+                socket.send_fds(self.channel, [b"k"], [theirs.fileno()])
+                receive(self.channel, _GRACE)
+            except (EOFError, OSError, WireError) as error:
+                raise Stopped("its Python ended in the middle of a cell") from error
+        return ours
 
     def value(self, name: str) -> tuple[bool, object]:
         """Return whether a name is there, and its value."""
@@ -135,6 +141,7 @@ class StandIn:
         self._function = name if function is None else function
 
     def __call__(self, *given, **named):
+        """Return what the learner's function returns."""
         return self._learner.call(self.__name__, self._function, given, named, False)
 
     def called(self, *given, **named) -> set[str]:

@@ -84,8 +84,8 @@ class Table:
     def given_to(self, person: str) -> dict[tuple[str, str], float]:
         """Return the points that a learner was given by hand, by exercise and cell."""
         name = _neutral(shown(person))
-        return {(exercise, cell): points
-                for (who, exercise, cell), points in self._given.items() if who == name}  # fmt: skip
+        given = self._given.items()
+        return {key[1:]: points for key, points in given if key[0] == name}
 
     def has(self, person: str, found: dict[str, HandedIn]) -> bool:
         """Return whether an earlier grading has the grades of exactly these notebooks."""

@@ -1,32 +1,23 @@
-"""Send values between the process of the tests and the learner's: data only, never code.
+"""Pack values for the other process, of the tests or the learner's: data only, never code.
 
-A message is JSON and raw bytes. `Crossing` packs the values of one call. Lists, tensors, models
-and the like have numbers, so that shared objects stay shared, and so that what the other process
-did to an object is done to the same object here. What comes back is checked before it is used.
+A message is JSON and raw bytes (`channel`). `Crossing` packs the values of one call. Lists,
+tensors, models and the like have numbers, so that shared objects stay shared, and so that what the
+other process did to an object is done to the same object here. What comes back is checked before
+it is used.
 """
 
-import json
-import socket
-import struct
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from mnist_nb.tools.classroom.channel import WireError
 from mnist_nb.tools.classroom.wire_torch import TORCH
 
-_HEAD = struct.Struct(">QQ")
-LARGEST = 256 << 20  # bytes of a message
-_JSON = 64 << 20  # bytes of its JSON
 _TEXT = 200  # characters that stand for a value that cannot cross
 _SCALARS = (type(None), bool, int, float, str)
 _HOLDERS = {"list": list, "dict": dict, "set": (set, frozenset)}
 _ARRAYS = {np.dtype(code).str for code in "?bBhHiIlLqQefdFD"}
-
-
-class WireError(Exception):
-    """A message is not what it should be."""
 
 
 class Unknown:
@@ -37,46 +28,6 @@ class Unknown:
 
     def __repr__(self) -> str:
         return self.text
-
-
-def send(channel: socket.socket, message: dict, blobs: list[bytes] = ()) -> None:
-    """Send a message; raise OSError if nobody is there to read it."""
-    text = json.dumps(message).encode()
-    channel.sendall(b"".join([_HEAD.pack(len(text), sum(map(len, blobs))), text, *blobs]))
-
-
-def receive(channel: socket.socket, seconds: float | None = None) -> tuple[dict, bytes]:
-    """Return the next message and its bytes.
-
-    Raises:
-        EOFError: the other process has ended.
-        TimeoutError: nothing came, or only a part, for `seconds`.
-        WireError: it is too large, or no message.
-    """
-    end = None if seconds is None else time.monotonic() + seconds
-    text, raw = _HEAD.unpack(_exactly(channel, _HEAD.size, end))
-    if text > _JSON or raw > LARGEST:
-        raise WireError(f"it sent more than {LARGEST >> 20} MiB")
-    try:
-        message = json.loads(_exactly(channel, text, end))
-    except (ValueError, RecursionError) as error:
-        raise WireError("it sent something that is no message") from error
-    if not isinstance(message, dict):
-        raise WireError("it sent something that is no message")
-    return message, _exactly(channel, raw, end)
-
-
-def _exactly(channel: socket.socket, size: int, end: float | None) -> bytes:
-    got = bytearray()
-    while len(got) < size:
-        if end is not None:
-            channel.settimeout(max(0.001, end - time.monotonic()))
-        part = channel.recv(min(1 << 20, size - len(got)))
-        if not part:
-            raise EOFError
-        got += part
-    channel.settimeout(None)
-    return bytes(got)
 
 
 class Crossing:

@@ -37,7 +37,7 @@ _DTYPES = {
 
 
 class Handler(NamedTuple):
-    """How one kind of object crosses: which fit, packed, new, and made what the other side says."""
+    """How one kind of object crosses: which fit, packed, new, and changed."""
 
     fits: Callable
     pack: Callable
