@@ -33,12 +33,12 @@ def grade(tmp_path, monkeypatch):
     """Grade the folder `sub` without running anything: whatever can be read has all points."""
     asked = []
 
-    def executed(name, notebook, prepared):
-        asked.append(name)
-        return notebook
+    def run(sandbox, examiner, job):
+        asked.append(job["exercise"])
+        tests = {cell["id"]: {"passed": True, "outputs": []} for cell in job["cells"]}
+        return {"cells": [[] for _ in tests], "tests": tests, "stopped": "", "found": []}
 
-    monkeypatch.setattr(grading, "_prepare", lambda originals, course: None)
-    monkeypatch.setattr(grading, "_executed", executed)
+    monkeypatch.setattr(grading.Sandbox, "run", run)
     (tmp_path / "sub").mkdir()
 
     def grade(**options):

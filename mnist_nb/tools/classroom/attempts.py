@@ -45,6 +45,11 @@ def _reached(source: str) -> list[str]:
         if (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
                 and node.attr == "__code__"):  # fmt: skip
             found.append("the code of a function")
+    for node in ast.walk(tree):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if any(name.startswith("mnist_nb.tools.classroom") for name in names):
+            found.append("the grader's own modules")
     names = {(node.id, type(node.ctx)) for node in ast.walk(tree) if isinstance(node, ast.Name)}
     if ("In", ast.Load) in names and ("In", ast.Store) not in names:
         found.append("the cells that have run")

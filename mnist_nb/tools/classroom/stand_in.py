@@ -11,7 +11,7 @@ from mnist_nb.exercises import NotYet
 from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.wire import Crossing, random_state, set_random_state
 
-_GRACE = 5  # seconds after a limit in which the learner's process has to answer
+_GRACE = 10  # seconds after a limit in which the learner's process has to answer
 # what a learner's function may raise here; StopIteration, for one, would end a loop of the tests
 ERRORS = {
     error.__name__: error
