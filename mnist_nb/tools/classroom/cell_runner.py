@@ -130,8 +130,11 @@ class Runner:
                 **told, **self._kept(crossing)}, crossing.blobs  # fmt: skip
 
     def _function(self, function: str | int) -> object:
-        return self.shell.user_ns[function] if isinstance(function, str) \
-            else self.functions[function]  # fmt: skip
+        if not isinstance(function, str):
+            return self.functions[function]
+        if function not in self.shell.user_ns:
+            raise NameError(f"name {function!r} is not defined")
+        return self.shell.user_ns[function]
 
     def _kept(self, crossing: Crossing) -> dict:
         """Keep functions that go out, so that they can be called; return their numbers here."""

@@ -3,6 +3,7 @@
 `examiner` forks a process for each `Exam`.
 """
 
+import ast
 import contextlib
 import io
 import os
@@ -16,6 +17,7 @@ from mnist_nb.tools.classroom.stand_in import Learner, StandIn, Stopped, TooLate
 
 _LONGEST = 300  # characters of a sentence
 _PRINTED = 2_000
+_PUT_IN = 60  # characters of a value in a sentence
 _HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
 
@@ -27,6 +29,7 @@ class Exam:
         self.space = prepared.space
         learner.changes = {name: set(keys) for name, keys in prepared.changes.items()}
         self.tests = {cell["id"]: cell["test"] for cell in prepared.cells}
+        self.said: dict[str, list] = {}  # what the visible checks said in the learner's process
         self.values: list[str] = []  # names of the tasks since the last test
         self.result = {"cells": [], "tests": {}, "stopped": "", "found": []}
 
@@ -57,6 +60,11 @@ class Exam:
         said, _ = self.learner.ask({"do": "cell", "source": cell["source"]})
         self.result["cells"][-1] = said.get("outputs", [])
         if self.tests.get(cell["id"]):
+            self.said[cell["id"]] = [
+                (output.get("ename"), output.get("evalue"))
+                for output in self.result["cells"][-1]
+                if isinstance(output, dict)
+            ]
             kept[cell["id"]] = None if said.get("late") else self.learner.keep()
 
     def _test(self, kept: dict) -> None:
@@ -144,7 +152,7 @@ class Exam:
                 self.values = []
                 execute(cell, self.space)
         except Exception as error:
-            return _failed(*_said(error, cell))
+            return _failed(*_said(error, cell, self.said.get(cell["id"], [])))
         text = printed.getvalue()[:_PRINTED]
         outputs = [{"output_type": "stream", "name": "stdout", "text": text}] if text else []
         return {"passed": True, "outputs": outputs}
@@ -156,19 +164,54 @@ def _failed(name: str, sentence: str) -> dict:
     return {"passed": False, "outputs": [error]}
 
 
-def _said(error: Exception, cell: dict) -> tuple[str, str]:
-    """Return what the page says of an error: of hidden tests only what their author wrote."""
+def _said(error: Exception, cell: dict, seen: list) -> tuple[str, str]:
+    """Return what the page says of an error: of hidden tests only what their author wrote.
+
+    `seen` is what the visible check said in the learner's process, before any test.
+    """
     learners = getattr(error, "learners", None)  # the type's name, if the learner's code raised it
-    if isinstance(error, (TooLate, Unusable)):
-        return ("TimeoutError" if isinstance(error, TooLate) else "NotYet"), str(error)
-    if isinstance(error, NotYet) and learners is None:
+    if isinstance(error, TooLate):
+        return "TimeoutError", str(error)
+    if isinstance(error, Unusable):
         return "NotYet", str(error)
-    name = type(error).__name__
+    name = (learners or "Exception") if learners is not None else type(error).__name__
+    text = str(error.args[0]) if learners is not None else str(error)  # a KeyError's has quotes
+    if (name, text) in seen:
+        return name, text
+    if isinstance(error, NotYet) and learners is None:
+        return name, shortened(str(error), cell["source"])
     if not _is_hidden(error, cell):
-        return (name, str(error)) if learners != "" else ("Exception", str(error))
+        return name, _short(text)
     if learners is None:
         return "NotYet", "with other inputs, the check could not use what came back"
     return "NotYet", f"with other inputs, your code raised {learners or 'an error'}"
+
+
+def shortened(sentence: str, source: str) -> str:
+    """Return a check's sentence, with what was put into it shortened.
+
+    Otherwise a function could return, and so show, what the tests asked for before.
+    """
+    try:
+        tree = ast.walk(ast.parse(source))
+    except SyntaxError:
+        return sentence[:_PUT_IN]
+    for node in tree:
+        if isinstance(node, ast.Constant) and node.value == sentence:
+            return sentence
+        if isinstance(node, ast.JoinedStr):
+            parts = [
+                part.value if isinstance(part, ast.Constant) else None for part in node.values
+            ]
+            pattern = "".join("(.*?)" if part is None else re.escape(part) for part in parts)
+            if found := re.fullmatch(pattern, sentence[:_PRINTED], re.S):
+                put_in = iter(found.groups())
+                return "".join(_short(next(put_in)) if part is None else part for part in parts)
+    return _short(sentence)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _PUT_IN else f"{text[:_PUT_IN]}…"
 
 
 def _is_hidden(error: Exception, cell: dict) -> bool:

@@ -22,6 +22,8 @@ from mnist_nb.tools.classroom.originals import Prepared, prepare
 from mnist_nb.tools.classroom.stand_in import Learner
 from mnist_nb.tools.classroom.wire import set_random_state
 
+_AFTER = 30  # seconds that the tests may take beyond a notebook's limit
+
 
 def main() -> None:
     """Serve the grader: the originals first, then a notebook for each pair of sockets."""
@@ -64,6 +66,7 @@ def _examine(
 ) -> None:
     try:
         set_random_state(prepared.random)
+        signal.alarm(5 * job["seconds"] + _AFTER)  # ends a test that the answers made endless
         learner = Learner(channel, job["seconds"])
         send(answers, Exam(prepared, learner).run(job["cells"]))
     except BaseException:

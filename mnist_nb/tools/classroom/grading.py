@@ -77,7 +77,7 @@ def grade(
 
     Raises:
         StudentError: nbgrader is not installed.
-        GradingError: there are no submissions or exercises.
+        GradingError: there are no submissions or exercises, or an original fails its own test.
         TableError, ByHandError: a file in `output` cannot be written or read.
         ContainmentError: `contained` is set, but the sandbox does not work here.
     """
@@ -185,6 +185,8 @@ def _graded(found: HandedIn, exercise: _Exercise, run: Callable[[dict], dict]) -
         written = _written(found.cells, exercise.blank)
         remarks += remark([*map(known, result["found"]), *reached_for(written)])
         remarks += [f"stopped: {result['stopped']}"] * bool(result["stopped"])
+    except GradingError:
+        raise
     except Exception as error:  # a submitted file can cause any error
         return Graded(0, most, sentence("; ".join([*remarks, sentence(error)])))
     return Graded(points, most, sentence("; ".join(remarks)), by_hand, notebook)

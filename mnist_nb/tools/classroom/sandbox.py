@@ -12,8 +12,10 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import IO
 
+import mnist_nb
 from mnist_nb.errors import Problem
 from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.containment import QUIET, bwrap_prefix, prlimit_prefix, watch
@@ -35,6 +37,12 @@ def _started(module: str, prefix: list[str], log: IO, **options) -> tuple:
     return process, ours
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of a process outside the sandbox, which has to find this package."""
+    path = [str(Path(mnist_nb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
 def _last_line(log: IO) -> str:
     log.seek(max(0, log.seek(0, os.SEEK_END) - 10_000))
     lines = log.read().decode(errors="replace").strip().splitlines()
@@ -47,7 +55,7 @@ class Examiner:
     def __init__(self, originals: dict[str, list[dict]]):
         self._lock = threading.Lock()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop
-        environment = os.environ | QUIET | {"MPLBACKEND": "agg"}
+        environment = _environment() | {"MPLBACKEND": "agg"}
         self._process, self._control = _started("examiner", [], self._log, env=environment)
         send(self._control, originals)
 
@@ -111,7 +119,7 @@ class Sandbox:
         self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")
         with tempfile.TemporaryFile() as log:
             prefix = bwrap_prefix() if self._contained else []
-            options = {} if self._contained else {"env": os.environ | QUIET}
+            options = {} if self._contained else {"env": _environment()}
             self._process, self._control = _started(
                 "inside", prefix, log, cwd=self._folder.name, **options
             )
