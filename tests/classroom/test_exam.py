@@ -21,9 +21,14 @@ TESTS = {
                "check(close(a, torch.rand(2)) and not close(f(), a), 'no')"),
     "late": ("def f(x):\n    return x", HIDDEN.format("f(2)")),
     "changed": ("def f(x):\n    return sum(x)",
-                "x = torch.ones(2)\ngiven = f(x)\ncheck(given == x.sum(), 'the sum is wrong')"),
-    "type": ("def f(x):\n    raise ValueError(x)", "try:\n    f(-1)\nexcept ValueError:\n    pass\n"
+                "x = torch.ones(2)\ngiven = f(x)\n"
+                "check(given == x.sum(), 'the sum is wrong')"),
+    "type": ("def f(x):\n    raise ValueError(x)",
+             "try:\n    f(-1)\nexcept ValueError:\n    pass\n"
              "else:\n    check(False, 'ValueError is wanted')"),
+    "constant": ("def f(x):\n    return x + 1",
+                 "f(0)\nx = torch.rand(5)\ncheck(f(0) == 1 and x.var() > 0, 'no')\n"
+                 "check(torch.equal(f(x), x + 1), 'not one more')"),
     "broken": ("def f(x):\n    return x", "check(f(1) == 2, 'its own test fails')"),
 }  # fmt: skip
 
@@ -84,6 +89,10 @@ def examined(processes):
         ("random", "def f():\n    return torch.rand(2)", True, []),
         ("random", "def f():\n    return torch.ones(2)", False, ["no"]),
         ("type", "def f(x):\n    raise ValueError(x)", True, []),
+        ("constant", "def f(x):\n    torch.rand(1)\n    return x + 1", True, []),
+        ("constant", "def f(x):\n    torch.manual_seed(3)\n    y = torch.rand(5)\n"
+         "    torch.manual_seed(3)\n    return 1 if isinstance(x, int) else y + 1", False,
+         ["the check passes only because `f` changes what it is given"]),
         ("type", "def f(x):\n    raise KeyError(x)", False, ["-1"]),
         ("changed", "def f(x):\n    y = x.sum()\n    x += 1\n    return y", False,
          ["the sum is wrong"]),

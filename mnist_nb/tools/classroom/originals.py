@@ -63,7 +63,10 @@ def execute(cell: dict, space: dict) -> None:
 
 
 def _reference(prepared: Prepared) -> dict | str:
-    """Execute the original whole; return which inputs each solution changes, or what failed."""
+    """Execute the original whole; return which inputs each solution changes, or what failed.
+
+    None stands for the state of PyTorch's common generator.
+    """
     changes: dict[str, list] = {}
     space = dict(prepared.space)
     for cell in prepared.cells[prepared.first :]:
@@ -80,8 +83,10 @@ def _reference(prepared: Prepared) -> dict | str:
 def _watched(function, changed: list):
     def watched(*given, **named):
         inputs = [*enumerate(given), *named.items()]
-        before = [_content(value) for _, value in inputs]
+        before, state = [_content(value) for _, value in inputs], random_state()
         result = function(*given, **named)
+        if None not in changed and random_state() != state:
+            changed.append(None)
         for (key, value), content in zip(inputs, before, strict=True):
             if key not in changed and _content(value) != content:
                 changed.append(key)

@@ -92,11 +92,9 @@ class Sandbox:
         Raises:
             SandboxError: the learner's process cannot start, or takes too much.
         """
-        if not self._process:
-            self._start()
         tests, learners = socket.socketpair()
         with tests, learners:
-            socket.send_fds(self._control, [b"k"], [learners.fileno()])
+            self._fork(learners)
             answers = examiner.start(tests, job)
         with answers:
             wrong = self._waited(answers, time.monotonic() + 5 * job["seconds"] + _AFTER)
@@ -114,6 +112,17 @@ class Sandbox:
         if self._process and (result.get("stopped") or not self._is_clean()):
             self.stop()
         return result
+
+    def _fork(self, channel: socket.socket) -> None:
+        """Have a process forked that answers on `channel`, in a new sandbox if need be."""
+        if self._process:
+            try:
+                socket.send_fds(self._control, [b"k"], [channel.fileno()])
+                return
+            except OSError:  # the notebook before has ended it
+                self.stop()
+        self._start()
+        socket.send_fds(self._control, [b"k"], [channel.fileno()])
 
     def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")

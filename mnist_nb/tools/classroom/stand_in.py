@@ -41,7 +41,8 @@ class Learner:
         self.channel, self.seconds = channel, seconds
         self._end = time.monotonic() + 5 * seconds
         self._cell_end = self._end
-        self.changes: dict[str, set] = {}  # function -> the inputs that it may change
+        # function -> the inputs that it may change; None stands for PyTorch's common generator
+        self.changes: dict[str, set] = {}
         self.ignoring = False  # whether changes of other inputs are left out
         self.changed: set[str] = set()  # functions that changed other inputs
 
@@ -101,7 +102,8 @@ class Learner:
         crossing = Crossing()
         message = {"do": "call", "function": function, "record": record}
         packed = crossing.pack((given, named))
-        message |= {"given": packed, "random": crossing.blob(random_state())}
+        before = random_state()
+        message |= {"given": packed, "random": crossing.blob(before)}
         may = Crossing()
         may.pack([value for key, value in [*enumerate(given), *named.items()]
                   if key in self.changes.get(name, ())])  # fmt: skip
@@ -111,14 +113,16 @@ class Learner:
         try:
             crossing._function = self._functions(name, answer)
             result = crossing.unpack(answer["value"], raw)
-            set_random_state(crossing.bytes_at(answer["random"]))
+            drawn = crossing.bytes_at(answer["random"]) != before
+            if drawn and (None in self.changes.get(name, ()) or not self.ignoring):
+                set_random_state(crossing.bytes_at(answer["random"]))
             failed = [str(text) for text in answer["error"][0]] if "error" in answer else []
             text = str(answer["error"][1]) if failed else ""
         except (WireError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise Unusable(f"what `{name}` gave back cannot be used") from error
         if answer.get("late") or time.monotonic() > self._cell_end:
             raise TooLate(f"`{name}` took longer than the {self.seconds} seconds of a check")
-        if crossing.changed & others:
+        if crossing.changed & others or (drawn and None not in self.changes.get(name, ())):
             self.changed.add(name)
         if failed:
             raise _error(failed, text)
