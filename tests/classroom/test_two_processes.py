@@ -158,3 +158,14 @@ def test_points_by_hand_that_cannot_be_are_one_sentence(by_hand, given):
     by_hand.file.write_text("learner\n")
     with pytest.raises(grading.Problem, match="has no columns learner, exercise"):
         by_hand()
+
+
+def test_an_original_that_fails_its_own_check_ends_the_grading_with_one_sentence(tmp_path):
+    (tmp_path / "sub" / "ada").mkdir(parents=True)
+    (tmp_path / "exercises").mkdir()
+    wrong = changed("01_architecture", count=["n * m + m", "n * m"])
+    nbformat.write(wrong, tmp_path / "exercises" / "01_architecture.ipynb")
+    nbformat.write(solved(wrong), tmp_path / "sub" / "ada" / "01_architecture.ipynb")
+    with pytest.raises(grading.GradingError, match="its own cell count-test fails: NotYet: "):
+        list(grading.grade(tmp_path / "sub", tmp_path / "exercises", tmp_path / "out", True, 60))
+    assert not (tmp_path / "out" / "grades.csv").exists()
