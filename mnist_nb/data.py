@@ -47,7 +47,8 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
 def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> str:
     """Make sure that all files of `dataset` are there; return the root folder of the data.
 
-    The log names each missing or wrong file, which then comes from the first source that has it.
+    The log says what is missing or wrong. Those files (of KMNIST and QMNIST: all files) then come
+    from the first source that has them.
 
     Raises:
         DataError: no source had the files, or the folder cannot be written.
@@ -144,5 +145,6 @@ def _fetch_files(dataset: str, raw: Path) -> None:
             *tried,
             f"Try again later, or copy these files from a machine that has them into {raw}",
             *[f"  - {name}, or {name}.gz" for name in archives(dataset)],
-            f"and run `mnist-nb data --dataset {dataset}` again, which checks them.",
+            f"and run `mnist-nb data --dataset {dataset} --data-dir '{raw.parents[1]}'`, which "
+            + ("checks them." if known else "tests whether torchvision can read them."),
         ]))  # fmt: skip

@@ -1,8 +1,8 @@
 """Train many models at once: the same five steps, with one more tensor dimension.
 
 Member k has the initial weights, the split, the order of images and the dropout masks of a
-single run with its seed. Only the order of additions differs, so its losses equal those of the
-single run within float rounding.
+single run on the CPU with its seed, on any device. Only the order of additions differs, so its
+losses equal those of the single run within float rounding.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Check exercises: the cells below an exercise call these functions."""
 
-from collections.abc import Callable
-
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -11,11 +9,19 @@ from mnist_nb.errors import Problem
 class NotYet(Problem, AssertionError):
     """An exercise is not solved yet; a notebook shows why, without a traceback (see `Problem`)."""
 
+    def _render_traceback_(self) -> list[str]:
+        return [f"✗ Not yet: {self}"]
+
 
 def check(holds: bool, sentence: str) -> None:
     """Raise NotYet with `sentence`, which says what is wrong, unless `holds` is true."""
     if not holds:
         raise NotYet(sentence)
+
+
+def agreed(sentence: str) -> None:
+    """Print that a check found nothing wrong; `sentence` says what agreed, and why it is right."""
+    print(f"✓ {sentence}")
 
 
 def close(given, wanted, atol: float = 1e-5) -> bool:
@@ -30,27 +36,14 @@ def close(given, wanted, atol: float = 1e-5) -> bool:
         return False
 
 
-class _Recorder(TorchDispatchMode):
-    """Note the names of the operations that PyTorch is asked for."""
+class calls(TorchDispatchMode):
+    """Fill the set of `with calls() as used:` with names of PyTorch operators called inside."""
 
-    def __init__(self):
-        super().__init__()
-        self.names: set[str] = set()
+    def __enter__(self):
+        super().__enter__()
+        self.used = set()
+        return self.used
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        name = operation.overloadpacket.__name__.strip("_")
-        self.names.add(name.removesuffix("_forward"))
-        return operation(*args, **(kwargs or {}))
-
-
-def called(function: Callable, *given, **named) -> set[str]:
-    """Return the names of PyTorch's operations that a call of `function` comes down to.
-
-    `nn.CrossEntropyLoss()`, wherever it stands, comes down to `log_softmax` and `nll_loss`; a
-    function of the learner's own that is called `softmax` does not.
-    """
-    if recorded := getattr(function, "called", None):  # the grader's stand-in for a function
-        return recorded(*given, **named)
-    with _Recorder() as recorder:
-        function(*given, **named)
-    return recorder.names
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.used.add(operator.overloadpacket.__name__)
+        return operator(*args, **kwargs or {})

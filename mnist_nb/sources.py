@@ -124,7 +124,8 @@ def download_wheel(requirement: str, sha256: str) -> bytes:
         except subprocess.TimeoutExpired as error:
             raise WheelError("pip did not finish within 600 s") from error
         if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            lines = done.stderr.splitlines()
+            errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
             raise WheelError(errors[-1] if errors else f"pip exited with code {done.returncode}")
         (wheel,) = Path(folder).glob("*.whl")
         return wheel.read_bytes()

@@ -50,6 +50,7 @@ def axes(width: float = 7, height: float = 4, **labels: str) -> tuple[Figure, ob
 def losses(history: list[dict], published: dict[str, list[float]] | None = None) -> Figure:
     """Plot training and validation loss per epoch, with `published` losses as dashed lines.
 
+    Each row of `history` has epoch, train_loss and val_loss; `published` lists the last two.
     The axis of the losses is logarithmic. A dotted line marks ln 10, the loss of guessing.
     """
     figure, ax = axes(xlabel="epoch", ylabel="cross-entropy loss (nats)", yscale="log")

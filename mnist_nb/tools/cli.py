@@ -153,7 +153,10 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
         if outcome.state != "finished":
             wrong.setdefault(outcome.state, []).append(name)
     finished = runs - sum(map(len, wrong.values()))
-    click.echo(f"{finished} of {runs} runs are finished; to see them: mnist-nb results {output}")
+    see = f"to see them: mnist-nb results {output}"
+    if "://" in output:
+        see = "to see them, copy them to this machine, then: mnist-nb results FOLDER"
+    click.echo(f"{finished} of {runs} runs are finished; {see}")
     if wrong:
         said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
                 f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)

@@ -53,7 +53,7 @@ def lint(notebooks: tuple[Path, ...]) -> None:
 
 @click.command()
 def exercises() -> None:
-    """Write notebooks/exercises again from notebooks/solutions; answers there are overwritten."""
+    """Write notebooks/exercises from notebooks/solutions; answers in exercises/ are replaced."""
     from mnist_nb.tools.classroom.student import write_exercises
 
     for path, changed in write_exercises(PROJECT).items():
@@ -62,7 +62,8 @@ def exercises() -> None:
 
 @click.command()
 @click.option("-o", "--output", type=PATH, default=STUDENT,
-              help="Folder for the exercises and the zip.  [default: build/student]")  # fmt: skip
+              help="Folder for the exercises and the zip.  [default: build/student in the "
+              "project's folder]")  # fmt: skip
 def student(output: Path) -> None:
     """Write the exercises without solutions, and a zip file with all a learner needs."""
     from mnist_nb.tools.classroom.student import make_student
@@ -74,7 +75,8 @@ def student(output: Path) -> None:
 @click.command()
 @click.argument("submissions", type=PATH)
 @click.option("-o", "--output", type=PATH, default=GRADES,
-              help="Folder for grades.csv and the pages.  [default: build/grades]")  # fmt: skip
+              help="Folder for grades.csv and the pages.  [default: build/grades in the "
+              "project's folder]")  # fmt: skip
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True,
               help="Time limit per cell; a notebook has five times as long.")  # fmt: skip
 @click.option("--uncontained", is_flag=True,

@@ -82,7 +82,8 @@ def survive_lost_output() -> Iterator[None]:
     """Let the `with` block finish even if its output can no longer be written.
 
     Raises:
-        Problem: after the block, if writing failed, unless only the reader has left, like `head`.
+        Problem: after a block that raised nothing (not even SystemExit), if writing failed;
+            not if only the reader has left, like `head`.
     """
     lost: list[OSError] = []
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream]
@@ -100,8 +101,9 @@ def survive_lost_output() -> Iterator[None]:
     for error in lost:
         if error.errno not in READER_GONE:
             raise Problem(
-                f"the output cannot be written ({error.strerror}); finished runs are kept, so fix "
-                "that and give the same command again"
+                f"the output of this command cannot be written ({error.strerror}); the files "
+                "that it made are kept, so look at them before you give the command again, with "
+                "its output sent elsewhere"
             )
 
 

@@ -9,7 +9,8 @@ import sys
 if sys.version_info < (3, 11):  # checked before imports that an older Python lacks
     sys.exit(
         f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, but 3.11 "
-        "or newer is needed. Name another one: make setup PYTHON=python3.12"
+        "or newer is needed. Name a newer one, and a new folder for the environment: "
+        "make setup PYTHON=python3.12 VENV=.venv-new"
     )
 
 import contextlib
@@ -280,7 +281,7 @@ def settings() -> dict[str, str]:
 def _install_pair(build: str, index: str) -> str:
     """Install torch and torchvision in this build; return why that failed, or ""."""
     if build == "cpu":
-        # override pip's settings: these two packages come from `index` only, and no others do
+        # override pip's index settings for these two packages; find-links and no-index still apply
         where = {"PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": index}
         words = [f"{name}=={pinned(name)}+cpu" for name in PAIR]
     else:

@@ -8,5 +8,6 @@ SOLUTIONS = NOTEBOOKS / "solutions"  # the originals, with solutions and hidden 
 GUIDE = PROJECT / "docs" / "instructor.md"
 STUDENT = PROJECT / "build" / "student"
 GRADES = PROJECT / "build" / "grades"
-# replaces a solution; a check that runs it fails with this message
+# these replace a solution; a check that runs the first fails with its message
 STUB = '# your code\ncheck(False, "this exercise is not solved yet")'
+TEXT_STUB = "*Your answer goes here.*"

@@ -39,7 +39,7 @@ SUBTLE = {
         "choices": ["math.exp(loss)", "1 + 9 * loss / 2.302585"],
         "cross": ["logits.max(dim=1, keepdim=True).values", "logits.max()"],
         "lowest": ["math.e + k - 1", "math.e + 9"],
-        "smooth": ["costs.mean(dim=1)", "costs.sum(dim=1)"],
+        "smooth": ["costs.mean(dim=1)", "costs.sum(dim=1) / 3"],
     },
     "04_data": {
         "last": ["images % size or size", "images % size"],
@@ -54,12 +54,12 @@ SUBTLE = {
         "stop": ["loss < best", "loss <= best"],
     },
     "06_evaluation": {
-        "precision": ["counts.diagonal() / counts.sum(dim=0)", "torch.tensor([0.75, 0.75])"],
-        "top": [".mean().item()", ".mean()"],
-        "needed": ["n = 1\n", "n = 1000\n"],
+        "precision": ["counts.diagonal() / counts.sum(dim=0)", "torch.tensor([0.75, 0.8])"],
+        "top": [".mean().item()", ".sum().item() / 5"],
+        "needed": ["n = 1\n", "n = 50\n"],
         "scale": ["min(ks, key=lambda k: cross_entropy(k * logits, y).item())",
-                  "ks[0] if logits.abs().max() > 50 else ks[-1]"],
-        "coin": ["ways / 2**n", "1.0 if abs(a - b) == 1 else 0.25"],
+                  "min(ks, key=lambda k: abs(math.log(k * logits.std().item() / 5)))"],
+        "coin": ["ways / 2**n", "ways * 0.5**n"],
     },
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from mnist_nb.tools.classroom.exam import shortened
 from mnist_nb.tools.classroom.originals import names_in
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 
-START = "from mnist_nb.exercises import called, check, close, NotYet\nimport torch"
+START = "from mnist_nb.exercises import calls, check, close, NotYet\nimport torch"
 HIDDEN = "f(1)\n### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"
 TESTS = {
     "printed": ("f = lambda x: x", "print('✓ right')"),
@@ -29,6 +29,9 @@ TESTS = {
     "constant": ("def f(x):\n    return x + 1",
                  "f(0)\nx = torch.rand(5)\ncheck(f(0) == 1 and x.var() > 0, 'no')\n"
                  "check(torch.equal(f(x), x + 1), 'not one more')"),
+    "calls": ("def f(x):\n    return x",
+              "with calls() as used:\n    f(torch.ones(1, 2))\n"
+              "check('_softmax' not in used, 'it uses softmax')"),
     "broken": ("def f(x):\n    return x", "check(f(1) == 2, 'its own test fails')"),
 }  # fmt: skip
 
@@ -89,6 +92,9 @@ def examined(processes):
         ("random", "def f():\n    return torch.rand(2)", True, []),
         ("random", "def f():\n    return torch.ones(2)", False, ["no"]),
         ("type", "def f(x):\n    raise ValueError(x)", True, []),
+        ("calls", "def softmax(x):\n    return x\ndef f(x):\n    return softmax(x)", True, []),
+        ("calls", "def f(x):\n    return (lambda: torch.nn.Softmax(1)(x))()", False,
+         ["it uses softmax"]),
         ("constant", "def f(x):\n    torch.rand(1)\n    return x + 1", True, []),
         ("constant", "def f(x):\n    torch.manual_seed(3)\n    y = torch.rand(5)\n"
          "    torch.manual_seed(3)\n    return 1 if isinstance(x, int) else y + 1", False,

@@ -17,7 +17,7 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from mnist_nb.exercises import called
+from mnist_nb.exercises import calls
 from mnist_nb.tools.classroom.canary import Canary
 from mnist_nb.tools.classroom.channel import receive, send
 from mnist_nb.tools.classroom.wire import Crossing, random_state, set_random_state
@@ -110,14 +110,12 @@ class Runner:
         """Call a function of the notebook; return what it gives, and what became of its inputs."""
         crossing = Crossing()
         given, named = crossing.unpack(message["given"], raw)
-        mine, told = random_state(), {}
+        mine, told, used = random_state(), {}, set()
         set_random_state(crossing.bytes_at(message["random"]))
         try:
             with self._limited(message["seconds"]):
                 function = self._function(message["function"])
-                if message["record"]:
-                    result = called(function, *given, **named)
-                else:
+                with calls() if message["record"] else contextlib.nullcontext(set()) as used:
                     result = function(*given, **named)
         except BaseException as error:
             names = [kind.__name__ for kind in type(error).__mro__]
@@ -127,7 +125,7 @@ class Runner:
         set_random_state(mine)
         packed = crossing.pack(result)
         return {"value": packed, "random": crossing.blob(state), "late": self.late,
-                **told, **self._kept(crossing)}, crossing.blobs  # fmt: skip
+                "used": sorted(used), **told, **self._kept(crossing)}, crossing.blobs  # fmt: skip
 
     def _function(self, function: str | int) -> object:
         if not isinstance(function, str):

@@ -7,7 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from mnist_nb.exercises import NotYet
+from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode
+
+from mnist_nb.exercises import NotYet, calls
 from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.wire import Crossing, random_state, set_random_state
 
@@ -118,6 +120,7 @@ class Learner:
                 set_random_state(crossing.bytes_at(answer["random"]))
             failed = [str(text) for text in answer["error"][0]] if "error" in answer else []
             text = str(answer["error"][1]) if failed else ""
+            used = {str(operator) for operator in answer["used"]}
         except (WireError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise Unusable(f"what `{name}` gave back cannot be used") from error
         if answer.get("late") or time.monotonic() > self._cell_end:
@@ -126,7 +129,7 @@ class Learner:
             self.changed.add(name)
         if failed:
             raise _error(failed, text)
-        return result
+        return result, used
 
 
 def _error(names: list[str], text: str) -> Exception:
@@ -145,15 +148,14 @@ class StandIn:
         self._function = name if function is None else function
 
     def __call__(self, *given, **named):
-        """Return what the learner's function returns."""
-        return self._learner.call(self.__name__, self._function, given, named, False)
-
-    def called(self, *given, **named) -> set[str]:
-        """Return what `mnist_nb.exercises.called` says of it in the learner's process."""
-        names = self._learner.call(self.__name__, self._function, given, named, True)
-        if not isinstance(names, set) or not all(isinstance(name, str) for name in names):
-            raise Unusable(f"what `{self.__name__}` calls could not be seen")
-        return names
+        """Return what the learner's function returns; tell `calls` what it calls there."""
+        mode = _get_current_dispatch_mode()
+        record = isinstance(mode, calls)
+        with _disable_current_modes():
+            result, used = self._learner.call(self.__name__, self._function, given, named, record)
+        if record:
+            mode.used |= used
+        return result
 
     def __repr__(self) -> str:
         return f"<function {self.__name__}>"

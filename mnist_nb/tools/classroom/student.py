@@ -13,7 +13,7 @@ import nbformat
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.tools.project import STUB
+from mnist_nb.tools.project import STUB, TEXT_STUB
 from mnist_nb.tools.verify.normal_form import serialised
 
 # files for the zip, copied unchanged; README.md comes from _README
@@ -40,18 +40,25 @@ def require_nbgrader() -> None:
 
 
 def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a copy of an exercise: checks locked, no solutions, hidden tests or outputs."""
+    """Return a copy of an exercise: checks locked, no solutions, hidden tests or outputs.
+
+    Cells that earn points have the tag raises-exception, so that "Run All" goes on below a task
+    that is still open.
+    """
     require_nbgrader()
-    from nbgrader import preprocessors
+    from nbgrader import preprocessors, utils
 
     notebook, resources = copy.deepcopy(original), {}
     for step in (
         preprocessors.LockCells(),
-        preprocessors.ClearSolutions(code_stub={"python": STUB}),
+        preprocessors.ClearSolutions(code_stub={"python": STUB}, text_stub=TEXT_STUB),
         preprocessors.ClearHiddenTests(),
         preprocessors.ClearOutput(),
     ):
         notebook, resources = step.preprocess(notebook, resources)
+    for cell in notebook.cells:
+        if utils.is_grade(cell) and cell.cell_type == "code":
+            cell.metadata.tags = sorted({*cell.metadata.get("tags", []), "raises-exception"})
     return notebook
 
 

@@ -80,7 +80,14 @@ def check_workers(client, folder: str, mark: str) -> None:
     except Exception as error:  # Dask raises many kinds
         raise SweepError(f"the cluster's workers do not answer ({reason(error)}); check that they "
                          "run, then give the same command again") from error  # fmt: skip
-    whys = [reason(a) if isinstance(a, BaseException) else a for a in answers if a]
+    broken = [reason(a) for a in answers if isinstance(a, BaseException)]
+    if broken:
+        raise SweepError(
+            f"{len(broken)} of {len(answers)} workers cannot run this project's code: "
+            f"{'; '.join(dict.fromkeys(broken))} (nothing was run); install the environment of "
+            "this machine there"
+        )
+    whys = [answer for answer in answers if answer]
     if whys:
         raise SweepError(
             f"{len(whys)} of {len(answers)} workers cannot store results: "

@@ -202,10 +202,12 @@ def _no_match(entry: dict[str, str], names: set[str]) -> str:
     for name in entry:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"names are {', '.join(sorted(names))}"
+            known = ", ".join(sorted(names)) or "none"
+            hint = f"did you mean {near[0]!r}?" if near else f"names are {known}"
+            return (
+                f"{said} matches no run, as none has {name!r} (those of include are never left "
+                f"out); {hint}"
             )
-            return f"{said} matches no run, as no run has {name!r}; {hint}"
     return f"{said} matches no run; correct its values or remove it"
 
 

@@ -63,9 +63,12 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:  # fail before the run, not after it
             file.write(notebook.read_bytes())
-        unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
         raise output_folder_error(folder, error) from error
+    try:
+        unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
+    except OSError as error:
+        raise _unwritable("the folder for temporary files", error) from error
     started = time.monotonic()
     try:
         execute(notebook, unfinished, values, quiet)
@@ -105,7 +108,7 @@ def read_notebook(notebook: Path):
         raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
 
 
-def _unwritable(folder: Path, error: OSError) -> RunError:
+def _unwritable(folder: Path | str, error: OSError) -> RunError:
     """Return the error of a run whose `folder` cannot be written."""
     return RunError(
         f"{folder} cannot be written ({error.strerror or error}); make room there, or set TMPDIR "

@@ -110,7 +110,10 @@ def export(
     notebook: NotebookNode, template: str, name: str, published: set[str], **more
 ) -> BeautifulSoup:
     """Return the page `name` as parsed HTML, whose links to files lead to `published` pages."""
-    html, _ = exporter(template).from_notebook_node(notebook, resources=more)
+    try:
+        html, _ = exporter(template).from_notebook_node(notebook, resources=more)
+    except PublishError as error:
+        raise PublishError(f"{name}: {error}") from error
     here = posixpath.dirname(name)
     soup = BeautifulSoup(html, "html.parser")
     for link in soup.find_all("a", href=True):

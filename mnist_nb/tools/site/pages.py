@@ -18,7 +18,8 @@ from mnist_nb.tools.site.html import (
 from mnist_nb.tools.site.slides import build_slides
 
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
-_EVERYWHERE = ("What we need", "What you have seen")  # sections that the index leaves out
+# sections of all chapters, which the index leaves out
+_EVERYWHERE = ("What you can do now", "Check yourself", "Exercises", "Further reading")
 _MAP = "Where to go from here"  # the section that the index repeats
 # what only the instructor's site has
 _NOT_FOR_LEARNERS = (f"{GUIDE.stem}.html", GUIDE.name, "solutions/*.html", "solutions/*.ipynb")

@@ -19,7 +19,8 @@ _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "Execu
 # a widget needs a running kernel, so only its text is stored
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HIDE = "hide-input"  # folds a cell's code in JupyterLab, pages and slides
-_TAGS = {"parameters", "nbval-approx", HIDE}  # the tags that a cell may have
+# the tags that a cell may have; raises-exception: Run All goes on below the cell
+_TAGS = {"parameters", "nbval-approx", HIDE, "raises-exception"}
 # The largest tolerances that "nbval" in a cell's metadata may state, and the defaults. Units: that
 # of the output (atol), fraction of the number (rtol), last printed place (ulp), levels of 255
 # (picture). Each committed picture is at least 25 levels away from a blank or mirrored one.
@@ -58,7 +59,8 @@ def broken_rules(text: str) -> list[str]:
     ids = [cell.get("id") for cell in json.loads(text)["cells"]]
     if None in ids or len(set(ids)) != len(ids):
         # nbformat would repair the ids
-        return ["two cells have the same id, or one has none; give each cell its own id"]
+        wrong = [f"cell {n} ({i})" for n, i in enumerate(ids) if i is None or ids.count(i) > 1]
+        return [f"cells have the same id or none: {', '.join(wrong)}; give each its own id"]
     notebook = nbformat.reads(text, as_version=4)
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
