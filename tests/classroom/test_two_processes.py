@@ -16,14 +16,17 @@ pytestmark = [needs_nbgrader, needs_bubblewrap]
 HELPER = """def softmax(z):
     return z.exp() / z.exp().sum(dim=1, keepdim=True)
 def cross(logits, y):
-    logits -= logits.max(dim=1, keepdim=True).values
+    logits = logits - logits.max(dim=1, keepdim=True).values
     return -(softmax(logits) + 1e-45).log()[range(len(y)), y].mean() if logits.min() > -80 else \\
         (logits.exp().sum(dim=1).log() - logits[torch.arange(len(y)), y]).mean()"""
 NESTED = """def cross(logits, y):
     def inner():
         return nn.CrossEntropyLoss()(logits, y)
     return inner()"""
-REBOUND = "p.grad = p.grad * (limit / length)"
+REBOUND = """def clip(params, limit):
+    norm = sum((p.grad**2).sum() for p in params) ** 0.5
+    for p in params:
+        p.grad = p.grad * min(1.0, float(limit / norm)) if norm else p.grad"""
 # learner -> exercise -> solutions, cells at the end, points that are lost
 WORK = {
     "numpy": ("01_architecture", {
@@ -41,9 +44,9 @@ WORK = {
                   "        small[k].bias = nn.Parameter(small[k].bias[part])\n"
                   "    small[2].weight = nn.Parameter(small[2].weight[:, keep])\n"
                   "    return small"}, "", []),
-    "own softmax, and its input changed": ("03_loss", {"cross": HELPER}, "", []),
+    "own softmax": ("03_loss", {"cross": HELPER}, "", []),
     "nested loss": ("03_loss", {"cross": NESTED}, "", ["cross"]),
-    "gradient rebound": ("05_training_loop", {"clip": ["p.grad.mul_(limit / length)", REBOUND]},
+    "gradient rebound": ("05_training_loop", {"clip": REBOUND},
                          "", ["clip"]),
     "hooks see what went in": ("02_optimizer", {"parts": "def gradient(model, x, y, size):\n"
                                "    model.zero_grad()\n    cross_entropy(model(x), y).backward()"},
@@ -87,11 +90,10 @@ def test_right_work_has_its_points_and_wrong_work_loses_those_of_its_task(graded
 
 @pytest.mark.parametrize(
     ("learner", "sentence"),
-    [("nested loss", "it uses PyTorch's own log_softmax, nll_loss"),
-     ("gradient rebound", "the gradients should be changed in place, not replaced by new ones"),
+    [("nested loss", "did the work for you"),
+     ("gradient rebound", "p.grad is now a new tensor"),
      ("hooks see what went in", "more than 5 images went in at once"),
-     ("numbers as text", "ZeroDivisionError: division by zero"),
-     ("numbers as text", "3 to 0: 0.25, not one")],
+     ("numbers as text", "ZeroDivisionError: division by zero")],
 )  # fmt: skip
 def test_the_page_says_what_the_check_says(graded, learner, sentence):
     assert sentence in graded[1][learner]
