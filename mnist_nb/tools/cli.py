@@ -1,4 +1,4 @@
-"""Define the command line `mnist-nb`: data, run, sweep, results and compare.
+"""Define the command line `mnist-nb`: data, run, sweep, results, compare and original.
 
 The commands for authors and instructors are in `cli_authors`.
 """
@@ -229,6 +229,19 @@ def compare(a: Path, b: Path) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join(found))
+
+
+@main.command()
+@click.argument("notebook")
+def original(notebook: str) -> None:
+    """Bring back the original of NOTEBOOK, such as exercises/01_architecture; keep your file."""
+    from mnist_nb.tools.original import restore
+
+    path, kept = restore(notebook)
+    if kept == path:
+        click.echo(f"{path} is the original, unchanged")
+    else:
+        click.echo(f"{path} is the original again{f'; yours is now {kept.name}' if kept else ''}")
 
 
 for more in cli_authors.COMMANDS:

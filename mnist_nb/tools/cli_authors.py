@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mnist_nb.tools.endings import stop_like_ctrl_c
-from mnist_nb.tools.project import GRADES, PROJECT, SOLUTIONS, STUDENT
+from mnist_nb.tools.project import GRADES, KIT, PROJECT, SOLUTIONS, STUDENT
 
 PATH = click.Path(path_type=Path, readable=False)  # our own messages say what cannot be read
 
@@ -70,6 +70,41 @@ def student(output: Path) -> None:
 
     zipped = make_student(PROJECT, output)
     click.echo(f"{zipped}: {zipped.stat().st_size / 1e6:.1f} MB")
+
+
+@click.command()
+@click.option("--systems", default="", metavar="NAMES",
+              help="Systems to bring wheels for, out of linux, linux-arm, macos and windows.  "
+              "[default: this machine's]")  # fmt: skip
+@click.option("--pythons", default="", metavar="VERSIONS",
+              help="Versions of Python, as in '3.11 3.12'.  [default: this one]")  # fmt: skip
+@click.option("--torch", type=click.Choice(["", "cpu", "cuda"]), default="",
+              help="Build of torch for Linux.  [default: cpu if it can be had]")  # fmt: skip
+@click.option("--torch-cpu", default="https://download.pytorch.org/whl/cpu", show_default=True,
+              metavar="ADDRESS", help="torch's index of CPU builds.")  # fmt: skip
+@click.option("-o", "--output", type=PATH, default=KIT,
+              help="Folder for the kit, as on a stick.  [default: build/kit]")  # fmt: skip
+@stop_like_ctrl_c()
+def kit(systems: str, pythons: str, torch: str, torch_cpu: str, output: Path) -> None:
+    """Make a folder for a room without a network: zip, data, site, and wheels to install from."""
+    from mnist_nb.tools.classroom.kit import PAGE, gigabytes, make_kit, size_of
+    from mnist_nb.tools.classroom.targets import targets
+    from mnist_nb.tools.classroom.wheels import download_wheels
+    from mnist_nb.tools.site.pages import build_site
+
+    def download(folder, wanted):
+        return download_wheels(folder, wanted, torch, torch_cpu, click.echo)
+
+    made = make_kit(PROJECT, output, targets(systems, pythons), download,
+                    lambda folder, packed: build_site(folder, student=packed))  # fmt: skip
+    for target, files in made.files.items():
+        size = gigabytes(sum(path.stat().st_size for path in files))
+        click.echo(f"{target}: {len(files)} wheels, {size}")
+    for line in (*made.notes, *made.problems):
+        click.echo(line)
+    click.echo(f"\nThe kit, {gigabytes(size_of(output))}: {output / PAGE} says what to do")
+    if made.problems:
+        raise click.ClickException("the kit lacks what could not be downloaded; see above")
 
 
 @click.command()
@@ -137,4 +172,4 @@ def docs() -> None:
         click.echo(f"{path}: {'updated' if path in changed else 'unchanged'}")
 
 
-COMMANDS = (refresh, lint, docs, exercises, student, grade, site, slides)
+COMMANDS = (refresh, lint, docs, exercises, student, kit, grade, site, slides)

@@ -39,8 +39,12 @@ _LARGEST_PAGE = 16 * 1024 * 1024
 _SOURCES = {"index-url", "extra-index-url", "find-links", "no-index"}
 _ELSEWHERE = {"target", "prefix", "root"}
 _PYPI = "https://pypi.org/simple"
+WHEELS = "wheels.txt"  # in a zip from a kit: its wheels, with their checksums
+_FOR = "# for "  # what WHEELS begins with; then the machines that `machine` names
 _AGENT = {"User-Agent": "mnist-nb"}  # some servers reject urllib's default
 
+_NOT_ALL = ("pip could not install everything; see its message above. To continue, run make setup "
+            "again.")  # fmt: skip
 _stopped: list[int] = []  # not empty after Ctrl-C; we exit once pip has ended
 
 
@@ -62,15 +66,89 @@ def specification() -> str:
     return "".join((PROJECT / name).read_text(encoding="utf-8") for name in names)
 
 
+# --- a kit: wheels on a stick, to install from without a network
+
+
+def machine() -> str:
+    """Return what the wheels of this machine are made for, such as linux/x86_64/3.11."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return f"{sys.platform}/{platform.machine().lower()}/{version}"
+
+
+def kit_wheels(kit: str) -> Path | None:
+    """Return the folder of wheels to install from, or None if the packages come from an index.
+
+    Only a zip from a kit has the list of wheels with their checksums. Windows unpacks the zip into
+    a folder of its own, so look one folder above `kit`, too.
+
+    Raises:
+        SystemExit: the kit has no wheels for this machine and this Python.
+    """
+    if not kit or not (PROJECT / WHEELS).is_file():
+        return None
+    found = [path for path in _around(kit) if (path / "wheels").is_dir()]
+    if not found:
+        return None
+    head = (PROJECT / WHEELS).read_text(encoding="utf-8").partition("\n")[0]
+    machines = head.removeprefix(_FOR).split()
+    if machine() not in machines:
+        system = machine().rpartition("/")[0]
+        fits = [name.rpartition("/")[2] for name in machines if name.startswith(f"{system}/")]
+        hint = f"Name one that fits: make setup PYTHON=python{fits[-1]}" if fits else (
+            "Ask for a kit for this system")  # fmt: skip
+        sys.exit(f"The kit in {found[0]} has wheels for {', '.join(machines)}, but this Python is "
+                 f"{machine()}. {hint}; or install from a network: make setup KIT=")  # fmt: skip
+    return found[0] / "wheels"
+
+
+def _around(kit: str) -> list[Path]:
+    return [Path(os.path.abspath(PROJECT / os.path.expanduser(kit) / up)) for up in ("", "..")]
+
+
+def _install_wheels(wheels: Path) -> None:
+    """Install all that `wheels` has for this machine, and this project.
+
+    pip checks each file's SHA-256 before it opens the file.
+
+    None of pip's settings counts, since each of them is about other sources or other places.
+
+    Raises:
+        SystemExit: a wheel is missing or has the wrong checksum, or cannot be installed.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    kept["PIP_CONFIG_FILE"] = os.devnull
+    done = _install(
+        "--no-index", f"--find-links={wheels}", "--only-binary=:all:", "--require-hashes",
+        f"--requirement={PROJECT / WHEELS}", env=kept, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if not done.returncode:
+        _install_project(env=kept)
+        return
+    again = "Copy the kit again, or ask for another copy, then run make setup again."
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        named = re.search(r"^ *(\S+).* from file:", done.stderr, re.M)
+        sys.exit(f"{wheels} has a file that is not the one this zip was made with"
+                 f"{f' ({named[1]})' if named else ''}: it is damaged, or someone has replaced "
+                 f"it. Nothing of it was installed. {again}")  # fmt: skip
+    if missing := re.search(r"No matching distribution found for (\S+)", done.stderr):
+        sys.exit(f"{wheels} has no wheel of {missing[1]} for this Python. {again}")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    reason = (errors or [f"pip exited with code {done.returncode}"])[-1]
+    sys.exit(f"The wheels in {wheels} could not be installed ({reason}). Fix that, then run make "
+             "setup again.")  # fmt: skip
+
+
 # --- a new environment
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, kit: str = "..") -> None:
     """Create an empty environment in `folder`, without removing anything there.
 
     Raises:
-        SystemExit: `folder` has other contents, or the environment cannot be created.
+        SystemExit: `folder` has other contents, the environment cannot be created, or `kit` has
+            no wheels for this Python.
     """
+    kit_wheels(kit)
     if os.path.lexists(folder / "bin" / "python"):
         sys.exit(f"The Python that {folder} was made with no longer exists. Remove this "
                  f"environment (rm -r '{folder}'), then run make setup again.")  # fmt: skip
@@ -345,11 +423,16 @@ def _rewrite_pth_in_ascii() -> None:
             path.write_text(f"import os, sys; sys.path.append(os.fsdecode({place!r}))\n")
 
 
-def _install_all(choice: str, index: str, project: bool) -> None:
-    """Install all pins, and this project too if `project`."""
-    print(f"Installing the exact versions of environment.yml into {sys.prefix}; this takes "
-          "minutes the first time.", flush=True)  # fmt: skip
+def _install_all(choice: str, index: str, project: bool, wheels: Path | None = None) -> None:
+    """Install all pins, from `wheels` if given, and this project too if `project`."""
+    source = f", from {wheels} and no network," if wheels else ""
+    print(f"Installing the exact versions of environment.yml{source} into {sys.prefix}; this "
+          "takes minutes the first time.", flush=True)  # fmt: skip
     _ensure_pip()
+    if wheels:
+        _remove_unfinished()
+        _install_wheels(wheels)
+        return
     if elsewhere := sorted(_ELSEWHERE & settings().keys()):
         sys.exit(f"pip's settings have {elsewhere[0]!r}, which would install everything outside "
                  f"{sys.prefix}. Remove that line (pip config debug names the files), then run "
@@ -360,12 +443,17 @@ def _install_all(choice: str, index: str, project: bool) -> None:
         listed = Path(folder, "pins.txt")
         listed.write_text("\n".join(pins().values()) + "\n", encoding="utf-8")
         done = _install("-r", str(listed))
-    if project and not done.returncode:
-        done = _install("--no-deps", "--no-build-isolation", "-e", ".")
-        _rewrite_pth_in_ascii()
     if done.returncode:
-        sys.exit("pip could not install everything; see its message above. To continue, run make "
-                 "setup again.")  # fmt: skip
+        sys.exit(_NOT_ALL)
+    if project:
+        _install_project()
+
+
+def _install_project(**options) -> None:
+    done = _install("--no-deps", "--no-build-isolation", "--no-index", "-e", ".", **options)
+    _rewrite_pth_in_ascii()
+    if done.returncode:
+        sys.exit(_NOT_ALL)
 
 
 # --- what make calls
@@ -380,8 +468,8 @@ def _write(path: Path, text: str) -> None:
         part.replace(path)
 
 
-def fill(choice: str, index: str) -> None:
-    """Install what is missing into the environment whose Python runs this.
+def fill(choice: str = "", index: str = "", kit: str = "..") -> None:
+    """Install what is missing into the environment whose Python runs this, from `kit` if it fits.
 
     Raises:
         SystemExit: the installation failed; the message says what to do.
@@ -400,7 +488,14 @@ def fill(choice: str, index: str) -> None:
                      "write there. Ask its owner to run make setup, or use an environment of your "
                      "own: make setup VENV=.venv")  # fmt: skip
     elif (new := made != specification() or folder != str(PROJECT)) or other_build:
-        _install_all(choice, index, project=new)
+        wheels = kit_wheels(kit)
+        if kit and not wheels and (PROJECT / WHEELS).is_file():
+            print(f"{_around(kit)[0]} has no wheels, so the packages come from the network. "
+                  "With the kit: make setup KIT=/path/to/the/kit", flush=True)  # fmt: skip
+        _install_all(choice, index, new, wheels)
+        if wheels and other_build and (build := build_here()) != choice:
+            sys.exit(f"The kit has torch's {build} build only. Omit TORCH={choice}, or take it "
+                     f"from a network: make setup TORCH={choice} KIT=")  # fmt: skip
         _write(stamp, f"{PROJECT}\n{specification()}")
     # the Makefile reinstalls nbgrader in build/ when build/environment.txt changes
     with contextlib.suppress(OSError):  # in a read-only project, nothing is installed there
@@ -409,11 +504,14 @@ def fill(choice: str, index: str) -> None:
 
 
 def main() -> None:
-    """Run the action that the Makefile names: `new FOLDER`, or `fill TORCH INDEX`."""
+    """Run the action that the Makefile names: `new FOLDER KIT`, or `fill TORCH INDEX KIT`.
+
+    Without make, `new .venv` and `fill` do.
+    """
     signal.signal(signal.SIGINT, lambda *_: _stopped.append(1))
     action, *words = sys.argv[1:]
     try:
-        {"new": lambda folder: make(Path(folder)), "fill": fill}[action](*words)
+        {"new": lambda folder, *kit: make(Path(folder), *kit), "fill": fill}[action](*words)
     except OSError as error:
         sys.exit(f"The environment could not be made: {error}. Fix that, then run make setup "
                  "again.")  # fmt: skip

@@ -26,11 +26,13 @@ SUBTLE = {
                    "scores.max(dim=1).values, scores.median(dim=1).values"],
         "count": ["sum(n * m + m for n, m in pairwise(sizes))",
                   "{4: 55_050, 2: 7_850}[len(sizes)]"],
+        "widest": [" <= budget", " < budget"],
         "dropout": [">= p)", ">= 0.2)"],
         "prune": ["second.weight[:, keep]", "second.weight[:, sorted(keep)]"],
     },
     "02_optimizer": {
         "steps": ["math.ceil(", "round("],
+        "epochs": ["math.ceil(target / per_epoch)", "target // per_epoch + 1"],
         "limit": ["2 / a", "0.5"],
         "decay": ["p.grad + weight_decay * p", "p.grad.add_(p, alpha=weight_decay)"],
         "parts": ["len(y_part) / len(y)", "size / len(y)"],
@@ -142,7 +144,8 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
     outside = next(c.source for c in every["outside"][first][0].cells if c.id == "margin")
     subtle = changed(first, margin=outside, prune=SUBTLE[first]["prune"])
     found = {name: every[name] for name in ("exits", "no notebook", "stubborn")}
-    found["raises"] = {first: (several, points(first, "prune"))}
+    lost = points(first, "margin", "count", "widest", "dropout")  # widest needs count
+    found["raises"] = {first: (several, points(first) - lost)}
     found["subtle"] = {first: (subtle, points(first) - points(first, "prune"))}
     found["copied"] = {first: (copied(), points(first))}
     return found | {"nothing": {}}
@@ -187,7 +190,7 @@ def submissions(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode 
         ),
         "syntax": one(
             changed(first, count="def parameters(sizes:\n    return"),
-            most[first] - points(first, "count"),
+            most[first] - points(first, "count", "widest"),  # widest needs count
         ),
         "raises": margin_is("raise RuntimeError('<script>alert(1)</script>')"),
         "outside": margin_is(OUTSIDE.format(folders=forbidden) + margin, most[first]),

@@ -66,7 +66,8 @@ def test_an_exercise_has_a_solution_a_visible_and_a_hidden_test_and_points(name)
     assert 2 <= len(solved) <= 6 and solved == list(SUBTLE[name])
     for cell in automatic(name):
         test = cells[f"{cell}-test"]
-        assert "check(" in HIDDEN.sub("", test) and submissions.points(name, cell) in (1, 2, 3)
+        assert re.search(r"\bcheck\w*\(", HIDDEN.sub("", test))
+        assert submissions.points(name, cell) in (1, 2, 3)
         assert HIDDEN.search(test) or cell not in solved
 
 
@@ -88,11 +89,14 @@ def test_hidden_tests_catch_what_fits_the_visible_test_alone(name):
 
 
 def test_a_check_that_fails_says_one_sentence_and_no_traceback():
+    cells, space = sources(ORIGINALS["01_architecture"]), {"margin": lambda scores: None}
+    for cell in ("imports", "helpers", "easy"):
+        run(cells[cell], space)
     with pytest.raises(NotYet) as caught:
-        run(sources(ORIGINALS["01_architecture"])["margin-test"],
-            {**vars(__import__("mnist_nb.exercises", fromlist=["check"])),
-             "torch": __import__("torch"), "margin": lambda scores: None})  # fmt: skip
-    assert caught.value._render_traceback_() == ["✗ Not yet: the margins are 1 and 2, not None"]
+        run(cells["margin-test"], space)
+    assert caught.value._render_traceback_() == [
+        "✗ Not yet: margin should give a tensor, but its type is None: is a return missing?"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -286,8 +290,7 @@ def test_a_page_shows_points_and_sentences_but_no_hidden_test_no_script_and_no_a
         assert "HIDDEN TESTS" not in text and "torch.randn(50, 10" not in text
         assert not re.search(r"<script|<link|(src|href)=\"(?!data:|#|\.)", text), learner
     subtle = (output / "subtle.html").read_text()
-    assert "NotYet: the neurons should stand in the order of" not in subtle  # weights are right
-    assert "NotYet: for a network with another number of neurons the scores differ" in subtle
+    assert re.search("NotYet: outputs differ by up to .* second hidden layer", subtle)
     assert "alert(1)" in (output / "raises.html").read_text()
     if "tampered" in expected:  # among the few it is put in order, below, and not executed
         blank = (output / "tampered.html").read_text()

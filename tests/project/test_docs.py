@@ -84,8 +84,8 @@ def test_the_learners_page_links_to_no_file_as_it_is_the_readme_of_their_zip():
 
 
 def test_every_target_of_make_and_every_command_that_a_page_names_is_there():
-    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    makefiles = [(PROJECT / name).read_text("utf-8") for name in ("Makefile", "authors.mk")]
+    targets = set(re.findall(r"^([a-z-]+):", "\n".join(makefiles), re.MULTILINE))
     for name, text in TEXT.items():
         found = re.findall(r"`([^`]+)`|^    (.+)", text, re.MULTILINE)
         code = "\n".join("".join(pair).replace("\n", " ") for pair in found)

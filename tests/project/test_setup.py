@@ -3,6 +3,7 @@
 import functools
 import http.server
 import importlib.metadata
+import itertools
 import os
 import platform
 import shutil
@@ -74,7 +75,7 @@ def indices(tmp_path_factory):
 def small_project(folder: Path) -> Path:
     """This project with a short list of versions."""
     folder.mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("Makefile", "authors.mk", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(PROJECT / name, folder)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PROJECT / "mnist_nb", folder / "mnist_nb", ignore=ignored)
@@ -179,25 +180,29 @@ def test_every_target_hands_its_words_on_in_folders_with_spaces(tmp_path):
         fake.parent.mkdir(parents=True, exist_ok=True)
         fake.write_text('#!/bin/sh\nprintf "%s|" "$@" >> "$LOG"; echo "$PYTHONPATH" >> "$LOG"\n')
         fake.chmod(0o755)
-    lines = (PROJECT / "Makefile").read_text().splitlines()
-    (phony,) = [line for line in lines if line.startswith(".PHONY:")]
+    lines = [line for name in ("Makefile", "authors.mk")
+             for line in (PROJECT / name).read_text().splitlines()]  # fmt: skip
+    phony = [line.split()[1:] for line in lines if line.startswith(".PHONY:")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    for target in phony.split()[1:]:
-        if target in ("help", "lock", "clean"):  # they do not use the environment
+    for target in itertools.chain(*phony):
+        if target in ("help", "lock", "clean", "kit-try"):  # they do not use the environment
             continue
         log = tmp_path / f"{target}.log"
         done = subprocess.run(
             ["make", "-C", project, target, f"VENV={fake.parents[1]}", f"PYTHON={fake}", "JOBS=1",
-             "ARGS=--one 'two words'", "SUBMISSIONS=all of them"],
+             "ARGS=--one 'two words'", "SUBMISSIONS=all of them", "NOTEBOOK=exercises/my 01",
+             "SYSTEMS=linux macos", "PYTHONS=3.11 3.12"],
             env=clean | {"LOG": str(log)}, cwd="/", capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0 and not done.stderr, (target, done.stderr)
         started = log.read_text()
         assert "|fill|" in started and str(project) in started, target
-        if target in ("lab", "run", "test", "nbval", "student", "grade", "site",
+        if target in ("lab", "run", "test", "nbval", "student", "kit", "grade", "site",
                       "site-instructor", "slides"):  # fmt: skip
             assert "|--one|two words|" in started, target
     assert "|grade|all of them|" in (tmp_path / "grade.log").read_text()
+    assert "|original|exercises/my 01|" in (tmp_path / "original.log").read_text()
+    assert "|--systems|linux macos|--pythons|3.11 3.12|" in (tmp_path / "kit.log").read_text()
     assert not subprocess.run(["make", "-sC", project, "clean"], env=clean).returncode
 
 

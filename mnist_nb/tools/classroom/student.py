@@ -5,14 +5,17 @@ The command `exercises` calls `write_exercises`, and `student` calls `make_stude
 """
 
 import copy
+import datetime
 import io
 import zipfile
 from pathlib import Path
 
 import nbformat
+import yaml
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
+from mnist_nb.tools.original import ORIGINALS
 from mnist_nb.tools.project import STUB, TEXT_STUB
 from mnist_nb.tools.verify.normal_form import serialised
 
@@ -22,6 +25,7 @@ _ALONG = ("LICENSE", "Makefile", "environment.yml", "pyproject.toml", "jupyter/*
           "mnist_nb/**/*")  # fmt: skip
 _README = "docs/learners.md"
 _FOLDER = "mnist-nb"
+ZIP = "mnist-nb-student.zip"
 
 
 class StudentError(Problem):
@@ -102,29 +106,63 @@ def write_exercises(project: Path) -> dict[Path, bool]:
 def make_student(project: Path, output: Path) -> Path:
     """Write `output`/exercises/ and a zip with all that a learner needs; return its path.
 
-    The exercises come from the originals, so answers that someone has tried are not in them.
-
-    If the project is unchanged, the zip has the same bytes.
-
     Raises:
         StudentError: nbgrader is not installed, or `project` has no originals.
     """
-    exercises = learners_exercises(project)
+    exercises, content = learners_exercises(project), student_zip(project)
+    (output / "exercises").mkdir(parents=True, exist_ok=True)
+    for name, exercise in exercises.items():
+        write_whole(output / "exercises" / name, exercise)
+    write_whole(output / ZIP, content)
+    return output / ZIP
+
+
+def student_zip(project: Path, more: dict[str, bytes] | None = None) -> bytes:
+    """Return a zip with all that a learner needs, and `more` files, by name.
+
+    The exercises come from the originals, so answers that someone has tried are not in them. If
+    the project is unchanged, the zip has the same bytes.
+
+    Raises:
+        StudentError: nbgrader is not installed, or `project` has no originals or no release.
+    """
     contents = {"README.md": (project / _README).read_bytes()}
     for pattern in _ALONG:
         for path in project.glob(pattern):
             if path.is_file() and "__pycache__" not in path.parts:
                 contents[path.relative_to(project).as_posix()] = path.read_bytes()
-    (output / "exercises").mkdir(parents=True, exist_ok=True)
-    for name, content in exercises.items():
-        write_whole(output / "exercises" / name, content)
+    for name, content in learners_exercises(project).items():
         contents[f"notebooks/exercises/{name}"] = content
+    originals = {name.removeprefix("notebooks/"): content for name, content in contents.items()
+                 if name.endswith(".ipynb")}  # fmt: skip
+    date = release_date(project)
+    contents |= {ORIGINALS: _zip_of(originals, date), **(more or {})}
+    return _zip_of({f"{_FOLDER}/{name}": content for name, content in contents.items()}, date)
+
+
+def release_date(project: Path) -> tuple[int, int, int, int, int, int]:
+    """Return the date of the release in CITATION.cff, at noon, as zip files have it.
+
+    Raises:
+        StudentError: the file does not give the date.
+    """
+    path = project / "CITATION.cff"
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    released = known.get("date-released") if isinstance(known, dict) else None
+    if not isinstance(released, datetime.date):
+        raise StudentError(
+            f"{path} has no date-released, which the files in the zip get; add a line such as "
+            "date-released: 2026-11-28"
+        )
+    return released.year, released.month, released.day, 12, 0, 0
+
+
+def _zip_of(contents: dict[str, bytes], date: tuple[int, int, int, int, int, int]) -> bytes:
+    """Return a zip of `contents`, by name; every file in it has this `date`."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
-            entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")  # ZipInfo's default date, 1980
+            entry = zipfile.ZipInfo(name, date)
             entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
-    zipped = output / "mnist-nb-student.zip"
-    write_whole(zipped, packed.getvalue())
-    return zipped
+    return packed.getvalue()
