@@ -33,12 +33,12 @@ def grade(tmp_path, monkeypatch):
     """Grade the folder `sub` without running anything: whatever can be read has all points."""
     asked = []
 
-    def executed(name, notebook, prepared):
-        asked.append(name)
-        return notebook
+    def run(sandbox, examiner, job):
+        asked.append(job["exercise"])
+        tests = {cell["id"]: {"passed": True, "outputs": []} for cell in job["cells"]}
+        return {"cells": [[] for _ in tests], "tests": tests, "stopped": "", "found": []}
 
-    monkeypatch.setattr(grading, "_prepare", lambda originals, course: None)
-    monkeypatch.setattr(grading, "_executed", executed)
+    monkeypatch.setattr(grading.Sandbox, "run", run)
     (tmp_path / "sub").mkdir()
 
     def grade(**options):
@@ -108,7 +108,7 @@ def test_a_learner_may_have_any_name_that_a_folder_can_have(grade, name):
     rows = grade()
     assert list(totals(rows).values()) == [8, 8]
     pages = list((grade.sub.parent / "out").glob("*.html"))
-    assert len(pages) == 2 and all("8 of 51 points" in page.read_text() for page in pages)
+    assert len(pages) == 2 and all(": 8 of " in page.read_text() for page in pages)
 
 
 def test_no_cell_of_the_table_is_a_formula(grade):

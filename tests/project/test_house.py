@@ -22,10 +22,11 @@ FLOORS = [
     ["the command"],
 ]
 COMMAND = ("mnist_nb.tools.cli", "mnist_nb.tools.cli_authors")
-# What the tools may know of the learning modules: files, errors and the form of a record. All
-# else, such as which parameters there are and what they take, a notebook says of itself.
+# What the tools may know of the learning modules: files, errors, the form of a record, and what a
+# check of an exercise raises and sees. All else, such as which parameters there are and what they
+# take, a notebook says of itself.
 KNOWN_TO_TOOLS = {
-    f"mnist_nb.{name}" for name in ("data", "errors", "files", "record", "sources")
+    f"mnist_nb.{name}" for name in ("data", "errors", "exercises", "files", "record", "sources")
 } | {"mnist_nb"}
 LONGEST = 250  # lines of a module
 LONGER = {

@@ -103,6 +103,22 @@ def is_solution(cell: NotebookNode) -> bool:
     return bool(cell.metadata.get("nbgrader", {}).get("solution"))
 
 
+def is_manual(cell: NotebookNode) -> bool:
+    """Return whether the points of a cell are given by hand."""
+    marks = cell.metadata.get("nbgrader", {})
+    return bool(marks.get("task") or (marks.get("grade") and marks.get("solution")))
+
+
+def is_test(cell: NotebookNode) -> bool:
+    """Return whether a cell of an exercise is a test that gives points."""
+    return bool(cell.metadata.get("nbgrader", {}).get("grade")) and not is_manual(cell)
+
+
+def points_of(cell: NotebookNode) -> float:
+    """Return the points that a cell can give."""
+    return cell.metadata.nbgrader.points
+
+
 def same(a: str, b: str) -> bool:
     """Return whether two sources are equal, except for space at the ends of lines."""
     return [line.rstrip() for line in a.strip().splitlines()] == [

@@ -1,10 +1,10 @@
-"""Build the commands that run a learner's code in a sandbox: bubblewrap, prlimit and Landlock.
+"""Build the commands that run a learner's code in a sandbox: bubblewrap and prlimit.
 
-The sandbox has the system's programs, this Python, the package mnist_nb and the data, all
-read-only, an empty working folder in memory, and one folder in which only sockets can be made.
-It has no other files, no network and no other processes, and its processes end with it. It does
-not limit processor time, and does not protect from bugs in the Linux kernel. `grading` calls it,
-and watches with `watch` what the processes take together.
+The sandbox has the system's programs, this Python, the package mnist_nb, studies and data, all
+read-only, and an empty working folder in memory. It has no other files, no network and no other
+processes, and its processes end with it. It does not limit processor time, and does not protect
+from bugs in the Linux kernel. `sandbox` calls it, and watches with `watch` what the processes
+take together.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import psutil
@@ -27,10 +26,16 @@ PROCESSES = 200  # of a notebook, together
 _FILE = 100 << 20  # bytes per file
 _WORK = 256 << 20  # bytes of all files in the working folder together
 _SHARED = 16 << 20  # bytes of all files in /dev/shm together
-_SOCKETS = 100  # in the shared folder
-_SOCKETS_ONLY = Path(__file__).with_name("sockets_only.py")
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip
+
+
+# one thread for each notebook, no graphics card, and figures as in a notebook
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
 
 
 class ContainmentError(Problem):
@@ -44,16 +49,17 @@ def prlimit_prefix() -> list[str]:
     return []
 
 
-def bwrap_prefix(shared: Path) -> list[str]:
-    """Return the prefix for a command in a sandbox, which can make sockets in `shared`."""
+def bwrap_prefix() -> list[str]:
+    """Return the prefix for a command in a sandbox."""
     python = [str(Path(folder)) for folder in {sys.prefix, sys.base_prefix}]
     package = Path(mnist_nb.__file__).parent
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--proc", "/proc",
                "--dev", "/dev", "--size", str(_SHARED), "--tmpfs", "/dev/shm",
                "--remount-ro", "/dev", "--size", str(_WORK), "--tmpfs", "/tmp"]  # fmt: skip
-    for path in [*_SYSTEM, *sorted(python), str(package), str(data_folder())]:
+    studies = package.parent / "studies"  # results that exercises read
+    for path in [*_SYSTEM, *sorted(python), str(package), str(studies), str(data_folder())]:
         command += ["--ro-bind-try", path, path]
-    command += ["--bind", str(shared), str(shared), "--remount-ro", "/", "--chdir", "/tmp"]
+    command += ["--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in {
         "HOME": "/tmp",
         "USER": "learner",
@@ -61,21 +67,14 @@ def bwrap_prefix(shared: Path) -> list[str]:
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(package.parent),
         "MNIST_NB_DATA": str(data_folder()),
-        "OMP_NUM_THREADS": "1",
+        **QUIET,
     }.items():
         command += ["--setenv", name, value]
-    return [*command, sys.executable, "-I", "-S", str(_SOCKETS_ONLY)]
+    return command
 
 
-def shared_folder() -> tempfile.TemporaryDirectory:
-    """Return a new folder for sockets, outside of what is writable in the sandbox."""
-    return tempfile.TemporaryDirectory(prefix="mnist-nb-", dir="/var/tmp")
-
-
-def watch(pid: int, shared: Path) -> str:
+def watch(pid: int) -> str:
     """Return what the descendants of a process take too much of, together, or ""."""
-    if len(os.listdir(shared)) > _SOCKETS:
-        return f"it made more than {_SOCKETS} sockets"
     try:
         family = psutil.Process(pid).children(recursive=True)
     except psutil.Error:
@@ -107,8 +106,6 @@ def require_containment() -> None:
         raise ContainmentError(
             f"bubblewrap is not installed, so {how}; on Debian: apt-get install bubblewrap"
         )
-    with shared_folder() as folder:
-        command = [*bwrap_prefix(Path(folder)), "true"]
-        done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([*bwrap_prefix(), "true"], capture_output=True, text=True)
     if done.returncode:
         raise ContainmentError(f"bubblewrap does not work here ({done.stderr.strip()}), so {how}")

@@ -1,9 +1,10 @@
 """Write a learner's feedback: one HTML page with points and executed notebooks.
 
-`grading` calls `write_page`, which leaves out hidden tests. The page is made by another process,
-under limits of time and memory, as a learner's text could take minutes to colour.
+`grading` calls `write_page`. Cells of tests are shown as learners get them. The page is made by
+another process, under limits of time and memory, as a learner's text could take minutes to colour.
 """
 
+import base64
 import html
 import json
 import re
@@ -12,33 +13,42 @@ import sys
 from pathlib import Path
 
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 
 from mnist_nb.files import write_whole
-from mnist_nb.tools.classroom.cells import clean, is_solution, name_of
+from mnist_nb.tools.classroom.cells import clean, is_manual, is_solution, name_of, points_of
 from mnist_nb.tools.classroom.containment import prlimit_prefix
 
-_HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS(.*?)### END HIDDEN TESTS", re.S)
 _LONGEST = 5_000  # characters of an output that are shown
+_MOST = 50  # outputs of a cell
+_LARGEST = 1 << 20  # bytes of a picture
 _STYLE = Path(__file__).with_name("feedback.css")
-_LEFT_OUT = "(this output shows a hidden test, so the page leaves it out)"
 # a cell on the page: what it is, and its text
 Part = tuple[str, str]
+Key = tuple[str, str]  # exercise and cell
 
 
 def write_page(
-    path: Path, learner: str, results: dict, blanks: dict[str, NotebookNode], seconds: int
+    path: Path,
+    learner: str,
+    results: dict,
+    blanks: dict[str, NotebookNode],
+    seconds: int,
+    given: dict[Key, float] | None = None,
 ) -> None:
     """Write the page of `learner` to `path`: a table of points, then the executed notebooks.
 
-    `results` maps the name of each exercise to a `grading.Graded`, `blanks` to what learners get.
-    If colouring the code takes longer than `seconds` or too much memory, it is left plain.
+    `results` maps the name of each exercise to a `grading.Graded`, `blanks` to what learners get,
+    `given` the cells that are graded by hand to their points. If colouring the code takes longer
+    than `seconds` or too much memory, it is left plain.
     """
-    parts = []
+    parts, given = [], given or {}
     for name, result in results.items():
         if result.notebook:
             parts.append(("heading", name))
-            parts += parts_of(result.notebook, blanks[name])
-    page = [learner, [(name, *result[:3]) for name, result in results.items()], parts]
+            parts += parts_of(name, result.notebook, blanks[name], given)
+    rows = [summed(name, *result[:4], given) for name, result in results.items()]
+    page = [learner, rows, parts]
     try:
         done = subprocess.run(
             [*prlimit_prefix(), sys.executable, "-m", __name__], input=json.dumps(page).encode(),
@@ -50,12 +60,11 @@ def write_page(
     write_whole(path, text)
 
 
-def parts_of(notebook: NotebookNode, blank: NotebookNode) -> list[Part]:
+def parts_of(
+    exercise: str, notebook: NotebookNode, blank: NotebookNode, given: dict[Key, float]
+) -> list[Part]:
     """Return the cells of an executed notebook as parts: ours as learners get them."""
-    from nbgrader.utils import determine_grade, is_grade
-
-    ours = {name_of(cell): cell for cell in blank.cells}
-    secret, parts = secrets(notebook, blank), []
+    ours, parts = {name_of(cell): cell for cell in blank.cells}, []
     for cell in notebook.cells:
         mine = ours.get(name_of(cell))
         if mine is None or is_solution(mine):
@@ -63,40 +72,68 @@ def parts_of(notebook: NotebookNode, blank: NotebookNode) -> list[Part]:
             parts.append((kind, clean(cell.source)))
         else:
             parts.append(("code" if mine.cell_type == "code" else "ours", mine.source))
-        for output in cell.get("outputs", []):
-            text = _text(output)
-            parts.append(("output", _LEFT_OUT if shows(text, secret) else text))
-        if is_grade(cell):
-            points, most = determine_grade(cell)
-            parts.append(("points", f"{points or 0:g} of {most:g} points."))
+        parts += [_shown(output) for output in cell.get("outputs", [])]
+        if mine is not None and is_manual(mine):
+            parts.append(
+                ("points", by_hand(points_of(mine), given.get((exercise, name_of(mine)))))
+            )
+        elif said := cell.metadata.get("mnist_nb_points"):
+            parts.append(("points", said))
     return parts
 
 
-def secrets(notebook: NotebookNode, blank: NotebookNode) -> set[str]:
-    """Return the lines of hidden tests, without space and quotes, that stand nowhere else."""
-    known = _bare("\n".join(cell.source for cell in blank.cells))
-    found = set()
-    for cell in notebook.cells:
-        if cell.metadata.get("nbgrader", {}).get("grade"):
-            lines = "\n".join(_HIDDEN.findall(cell.source)).splitlines()
-            # a line that is only a sentence is what a failed check says
-            found |= {_bare(line) for line in lines if not re.match(r"""\s*f?["']""", line)}
-    return {line for line in found if len(line) >= 15 and line not in known}
+def summed(
+    name: str, points: float, most: float, remark: str, cells: dict, given: dict[Key, float]
+) -> tuple[str, float, float, str]:
+    """Return an exercise's row: with the points given by hand, and those still to be given."""
+    hand = {cell: given.get((name, cell)) for cell in cells}
+    points += sum(value for value in hand.values() if value is not None)
+    waiting = sum(cells[cell] for cell, value in hand.items() if value is None)
+    said = [f"{waiting:g} points to be given by hand"] if waiting else []
+    return name, points, most, "; ".join([*filter(None, [remark]), *said])
 
 
-def shows(text: str, secret: set[str]) -> bool:
-    """Return whether an output shows a line of a hidden test, quoted or not."""
-    text = _bare(text)
-    return "###BEGINHIDDENTESTS" in text or any(line in text for line in secret)
+def by_hand(most: float, given: float | None) -> str:
+    """Return what the page says of a cell whose points are given by hand."""
+    if given is None:
+        return f"{most:g} points to be given by hand."
+    return f"{given:g} of {most:g} points, given by hand."
 
 
-def _bare(text: str) -> str:
-    return re.sub(r"""\\[nt]|[\s"'\\]""", "", text)
+def outputs_of(said: object) -> list[NotebookNode]:
+    """Return outputs of a notebook from what a learner's process sent, which can be anything."""
+    outputs = []
+    for output in said[:_MOST] if isinstance(said, list) else []:
+        output = output if isinstance(output, dict) else {}
+        kind, data = output.get("output_type"), output.get("data")
+        if kind == "error":
+            name, value = clean(str(output.get("ename"))), clean(str(output.get("evalue")))
+            outputs.append(new_output("error", ename=name, evalue=value))
+        elif kind == "stream":
+            outputs.append(new_output("stream", text=clean(str(output.get("text")))))
+        elif isinstance(data, dict):
+            kept = {
+                key: clean(str(data[key])) for key in ("text/plain", "image/png") if key in data
+            }
+            outputs.append(new_output("display_data", data=kept))
+    return outputs
+
+
+def _shown(output: NotebookNode) -> Part:
+    """Return an output as a part: a picture, or text."""
+    picture = "".join(output.get("data", {}).get("image/png") or "")
+    try:
+        content = base64.b64decode(picture, validate=True)
+    except ValueError:
+        content = b""
+    if content.startswith(b"\x89PNG\r\n\x1a\n") and len(content) <= _LARGEST:
+        return "picture", base64.b64encode(content).decode()
+    return "output", _text(output)
 
 
 def _text(output: NotebookNode) -> str:
     """Return an output as text: a long one is cut, an error is its name and message."""
-    if output.output_type == "error":  # its traceback would show hidden tests
+    if output.output_type == "error":
         text = f"{output.ename}: {output.evalue}"
     else:
         text = str(output.get("text") or output.get("data", {}).get("text/plain") or "(no text)")
@@ -132,6 +169,10 @@ def _part(kind: str, text: str, coloured: bool) -> str:
         return _ours(text)
     if kind == "code" and coloured:
         plain = _coloured(text)
+    if kind == "picture":
+        return (
+            f'<p><img alt="a picture that the cell made" src="data:image/png;base64,{plain}"></p>'
+        )
     if kind == "heading":
         return f"<h2>{plain}</h2>"
     if kind == "points":

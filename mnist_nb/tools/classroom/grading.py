@@ -1,21 +1,13 @@
-"""Grade folders of submissions with nbgrader's autograder, for the command `grade`.
+"""Grade folders of submissions, for the command `grade`.
 
-Each notebook is graded in a course folder of its own, which is then deleted. So each submission
-gets a result, even one that crashes, and none affects another. nbgrader runs outside the sandbox
-of `containment.py`, the learner's kernel inside; they communicate over the kernel's sockets only.
+A learner's notebook runs in a sandbox; its tests run in a process outside, which the learner's
+code cannot reach. Only data crosses between the two (`wire`). Each submission gets a result, even
+one that crashes, and none affects another.
 """
 
-import contextlib
 import copy
-import json
 import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,20 +16,24 @@ import nbformat
 from nbformat import NotebookNode
 
 from mnist_nb.errors import Problem
-from mnist_nb.tools.classroom.containment import (
-    bwrap_prefix,
-    prlimit_prefix,
-    require_containment,
-    shared_folder,
-    watch,
+from mnist_nb.tools.classroom.attempts import reached_for, remark
+from mnist_nb.tools.classroom.canary import known
+from mnist_nb.tools.classroom.cells import (
+    Cell,
+    is_manual,
+    is_solution,
+    is_test,
+    name_of,
+    points_of,
+    same,
 )
-from mnist_nb.tools.classroom.feedback import write_page
+from mnist_nb.tools.classroom.containment import require_containment
+from mnist_nb.tools.classroom.feedback import outputs_of, write_page
 from mnist_nb.tools.classroom.handed_in import HandedIn, Source, learners, matched
 from mnist_nb.tools.classroom.repair import repaired
-from mnist_nb.tools.classroom.student import STUB, require_nbgrader, student_version
+from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
+from mnist_nb.tools.classroom.student import require_nbgrader, student_version
 from mnist_nb.tools.classroom.table import Table, page_of, sentence, shown
-
-_NBGRADER = "import mnist_nb.tools.skip_rfc3987, nbgrader.__main__"  # starts faster
 
 
 class GradingError(Problem):
@@ -45,20 +41,24 @@ class GradingError(Problem):
 
 
 class Graded(NamedTuple):
-    """The result of one notebook: points, maximum, a remark, and the executed notebook."""
+    """The result of one notebook.
+
+    `by_hand` maps each cell that is graded by hand to its maximum, which is in `most` too.
+    """
 
     points: float
     most: float
     remark: str = ""
+    by_hand: dict[str, float] = {}  # noqa: RUF012, never changed
     notebook: NotebookNode | None = None
 
 
-class _Course(NamedTuple):
-    """nbgrader's course folder, whether its kernel is contained, and the time limit per cell."""
+class _Exercise(NamedTuple):
+    """An exercise as its author wrote it, and as learners get it."""
 
-    folder: Path
-    contained: bool
-    seconds: int
+    name: str
+    original: NotebookNode
+    blank: NotebookNode
 
 
 def grade(
@@ -77,7 +77,8 @@ def grade(
 
     Raises:
         StudentError: nbgrader is not installed.
-        GradingError: there are no submissions or exercises, or nbgrader rejects the exercises.
+        GradingError: there are no submissions or exercises, or an original fails its own test.
+        TableError, ByHandError: a file in `output` cannot be written or read.
         ContainmentError: `contained` is set, but the sandbox does not work here.
     """
     require_nbgrader()
@@ -93,33 +94,42 @@ def grade(
     if not people:
         raise GradingError(f"{submissions} has no folder of a learner; give the folder that has "
                            "LEARNER/EXERCISE.ipynb in it")  # fmt: skip
-    blanks = {name: student_version(original) for name, original in originals.items()}
+    exercises = [_Exercise(name, o, student_version(o)) for name, o in originals.items()]
+    blanks = {name: blank for name, _, blank in exercises}
     table = Table(output, again, [originals, contained, seconds])
     handed_in = {person: _found(sources, blanks) for person, sources in people.items()}
     waiting = [person for person in people if not table.has(person, handed_in[person])]
-    with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
-        course = _Course(Path(temporary, "course"), contained, seconds)
-        if waiting:
-            _prepare(originals, course)
-        pool = ThreadPoolExecutor(os.cpu_count())
-        try:
-            futures = {
-                (person, name): pool.submit(
-                    _graded, name, handed_in[person][name], original, blanks[name], course
-                )
-                for person in waiting
-                for name, original in originals.items()
-            }
-            for person in people:
-                if person in waiting:
-                    results = {name: futures.pop((person, name)).result() for name in originals}
-                    write_page(page_of(output, person), shown(person), results, blanks, seconds)
-                    table.add(person, handed_in[person], results)
-                rows = table.rows_of(person)
-                yield shown(person), {name: Graded(*row) for name, *row in rows}
-            table.write()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    examiner = Examiner({name: cells_of(o) for name, o in originals.items()}) if waiting else None
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        futures = {
+            person: pool.submit(
+                _grade_one, handed_in[person], exercises, examiner, contained, seconds
+            )
+            for person in waiting
+        }
+        for person in people:
+            if person in waiting:
+                results = futures.pop(person).result()
+                given = table.given_to(person)
+                write_page(page_of(output, person), shown(person), results, blanks, seconds, given)
+                table.add(person, handed_in[person], results)
+            yield shown(person), {name: Graded(*row) for name, *row in table.rows_of(person)}
+        table.write()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if examiner:
+            examiner.stop()
+        pool.shutdown()
+
+
+def cells_of(original: NotebookNode) -> list[dict]:
+    """Return the cells of an original, as the process of the tests needs them."""
+    return [
+        {"id": name_of(cell), "source": cell.source, "code": cell.cell_type == "code",
+         "solution": is_solution(cell), "test": is_test(cell), "manual": is_manual(cell)}
+        for cell in original.cells
+    ]  # fmt: skip
 
 
 def _found(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str, HandedIn]:
@@ -134,106 +144,70 @@ def total(results: dict[str, Graded]) -> tuple[float, float]:
     return sum(r.points for r in results.values()), sum(r.most for r in results.values())
 
 
-def _nbgrader(course: _Course, *words: str) -> str:
-    """Run nbgrader with the folder and kernel spec of `course`; return why it failed, or ""."""
-    import nbgrader
+def _grade_one(
+    handed_in: dict[str, HandedIn],
+    exercises: list[_Exercise],
+    examiner: Examiner,
+    contained: bool,
+    seconds: int,
+) -> dict[str, Graded]:
+    """Grade the notebooks of one learner, one after another, in one sandbox."""
+    sandbox = Sandbox(contained)
 
-    scripts = Path(nbgrader.__file__).parents[1] / "bin"  # with alembic, which nbgrader runs
-    path = os.pathsep.join([str(scripts), str(Path(sys.executable).parent), os.environ["PATH"]])
-    here = {"JUPYTER_PATH": str(course.folder / "jupyter"), "PATH": path}
-    with shared_folder() as shared, (course.folder / "log").open("w+b") as log:
-        _configure(course, Path(shared))
-        process = subprocess.Popen(
-            [*prlimit_prefix(), sys.executable, "-c", _NBGRADER, *words], cwd=course.folder,
-            env=os.environ | here, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-        try:
-            if wrong := _waited(process, course, Path(shared)):
-                return wrong
-        finally:
-            process.kill()
-            process.wait()
-        log.seek(max(0, log.tell() - 100_000))
-        text = log.read().decode(errors="replace")
-    said = re.findall(r"^[ \w.]*?(\w+(?:Error|Exception): *\S.*)$", text, re.M)
-    said = said or text.splitlines()[-1:] or ["nbgrader gave no reason"]
-    return said[-1] if process.returncode else ""
+    def run(job: dict) -> dict:
+        return sandbox.run(examiner, job | {"seconds": seconds})
+
+    try:
+        return {one.name: _graded(handed_in[one.name], one, run) for one in exercises}
+    finally:
+        sandbox.stop()
 
 
-def _waited(process: subprocess.Popen, course: _Course, shared: Path) -> str:
-    """Wait for nbgrader; return why it may not go on, or ""."""
-    end = time.monotonic() + 5 * course.seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.2)
-            return ""
-        if course.contained and (wrong := watch(process.pid, shared)):
-            return wrong
-    return f"it took longer than {5 * course.seconds} seconds"
-
-
-def _configure(course: _Course, run: Path) -> None:
-    """Write nbgrader's configuration and a kernel spec python3, contained if `course` is."""
-    kernel = course.folder / "jupyter" / "kernels" / "python3" / "kernel.json"
-    kernel.parent.mkdir(parents=True)
-    prefix = bwrap_prefix(run) if course.contained else []
-    kernel.write_text(json.dumps({
-        "argv": [*prefix, sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "Python 3", "language": "python",
-        "interrupt_mode": "message",  # a signal would end bubblewrap
-    }))  # fmt: skip
-    (course.folder / "nbgrader_config.json").write_text(json.dumps({
-        "ClearSolutions": {"code_stub": {"python": STUB}},
-        "Execute": {"timeout": course.seconds, "iopub_timeout": course.seconds},
-        # sockets in a shared folder, as the sandbox has no network
-        "KernelManager": {"transport": "ipc", "connection_file": str(run / "kernel.json")},
-    }))  # fmt: skip
-
-
-def _prepare(originals: dict[str, NotebookNode], course: _Course) -> None:
-    """Write `course`, in which nbgrader knows the exercises and their hidden tests."""
-    source = course.folder / "source" / "exercises"
-    source.mkdir(parents=True)
-    for name, original in originals.items():
-        nbformat.write(original, source / f"{name}.ipynb")
-    if wrong := _nbgrader(course, "generate_assignment", "exercises"):
-        raise GradingError(
-            f"nbgrader rejects the exercises: {wrong}; correct the original notebooks, then grade "
-            "again"
-        )
-
-
-def _graded(
-    name: str, found: HandedIn, original: NotebookNode, blank: NotebookNode, prepared: _Course
-) -> Graded:
+def _graded(found: HandedIn, exercise: _Exercise, run: Callable[[dict], dict]) -> Graded:
     """Grade what was found for an exercise; an error becomes the remark of the result."""
-    from nbgrader.utils import determine_grade, is_grade
-
-    most = sum(cell.metadata.nbgrader.points for cell in original.cells if is_grade(cell))
+    tests = {name_of(c): points_of(c) for c in exercise.original.cells if is_test(c)}
+    by_hand = {name_of(c): points_of(c) for c in exercise.original.cells if is_manual(c)}
+    most = sum(tests.values()) + sum(by_hand.values())
     if found.cells is None:
         return Graded(0, most, sentence("; ".join(found.remarks)))
     remarks = list(found.remarks)
     try:
-        notebook, more = repaired(found.cells, copy.deepcopy(blank))
+        notebook, more = repaired(found.cells, copy.deepcopy(exercise.blank))
         remarks += more
-        notebook = _executed(name, notebook, prepared)
-        points = sum(determine_grade(cell)[0] or 0 for cell in notebook.cells if is_grade(cell))
+        result = _executed(exercise.name, notebook, run)
+        passed = {name: bool(test["passed"]) for name, test in result["tests"].items()}
+        points = sum(points_of_test for name, points_of_test in tests.items() if passed.get(name))
+        for cell in notebook.cells:
+            if name_of(cell) in tests:
+                got = tests[name_of(cell)] if passed.get(name_of(cell)) else 0
+                said = f"{got:g} of {tests[name_of(cell)]:g} points."
+                cell.metadata["mnist_nb_points"] = said
+        written = _written(found.cells, exercise.blank)
+        remarks += remark([*map(known, result["found"]), *reached_for(written)])
+        remarks += [f"stopped: {result['stopped']}"] * bool(result["stopped"])
+    except GradingError:
+        raise
     except Exception as error:  # a submitted file can cause any error
         return Graded(0, most, sentence("; ".join([*remarks, sentence(error)])))
-    return Graded(points, most, sentence("; ".join(remarks)), notebook)
+    return Graded(points, most, sentence("; ".join(remarks)), by_hand, notebook)
 
 
-def _executed(name: str, notebook: NotebookNode, prepared: _Course) -> NotebookNode:
-    """Return the repaired `notebook`, executed by nbgrader with the hidden tests."""
-    with tempfile.TemporaryDirectory(prefix="grade-") as folder:
-        course = prepared._replace(folder=Path(folder))
-        shutil.copy(prepared.folder / "gradebook.db", folder)
-        submitted, executed = (
-            Path(folder, step, "learner", "exercises", f"{name}.ipynb")
-            for step in ("submitted", "autograded")
-        )
-        submitted.parent.mkdir(parents=True)
-        nbformat.write(notebook, submitted)
-        if wrong := _nbgrader(course, "autograde", "exercises", "--student=learner"):
-            raise GradingError(f"stopped: {wrong}")
-        return nbformat.read(executed, as_version=4)
+def _written(cells: list[Cell], blank: NotebookNode) -> list[Cell]:
+    """Return the cells that a learner wrote or changed."""
+    ours = {name_of(cell): cell.source for cell in blank.cells}
+    return [cell for cell in cells if not same(cell.source, ours.get(cell.name, ""))]
+
+
+def _executed(name: str, notebook: NotebookNode, run: Callable[[dict], dict]) -> dict:
+    """Run the repaired `notebook` and its tests; put what they showed into its cells."""
+    cells = [{"id": name_of(cell), "source": cell.source, "code": cell.cell_type == "code"}
+             for cell in notebook.cells]  # fmt: skip
+    result = run({"exercise": name, "cells": cells})
+    if wrong := result.get("wrong"):
+        raise GradingError(f"the original of {name} cannot be used: {wrong}; correct it, then "
+                           "grade again")  # fmt: skip
+    for cell, shown_there in zip(notebook.cells, result["cells"], strict=False):
+        if cell.cell_type == "code":
+            test = result["tests"].get(name_of(cell))
+            cell.outputs = outputs_of(test["outputs"] if test else shown_there)
+    return result

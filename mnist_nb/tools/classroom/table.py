@@ -14,7 +14,9 @@ from pathlib import Path
 import mnist_nb
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
+from mnist_nb.tools.classroom import by_hand
 from mnist_nb.tools.classroom.cells import clean
+from mnist_nb.tools.classroom.feedback import summed
 from mnist_nb.tools.classroom.handed_in import HandedIn
 
 _LONGEST = 500  # characters of a remark
@@ -56,6 +58,7 @@ class Table:
         package = Path(mnist_nb.__file__).parent
         code = [path.read_bytes() for path in sorted(package.rglob("*.py"))]
         self._settings = hashlib.sha256(repr([settings, code]).encode()).hexdigest()
+        self._given = by_hand.read(output / by_hand.NAME)
         self._earlier = {} if again else dict(self._read())
         self._rows: dict[str, list] = {}
         try:
@@ -69,13 +72,20 @@ class Table:
         for line in lines:
             try:
                 key, rows = json.loads(line)
-                yield key, [(str(n), p + 0, m + 0, str(r)) for n, p, m, r in rows]
+                yield key, [(str(n), p + 0, m + 0, str(r), dict(h)) for n, p, m, r, h in rows]
             except (ValueError, TypeError):  # the line at which it was killed
                 continue
 
     def _key(self, person: str, found: dict[str, HandedIn]) -> str:
-        text = repr([self._settings, os.fsencode(person), found])
+        given = sorted(self.given_to(person).items())
+        text = repr([self._settings, os.fsencode(person), found, given])
         return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+
+    def given_to(self, person: str) -> dict[tuple[str, str], float]:
+        """Return the points that a learner was given by hand, by exercise and cell."""
+        name = _neutral(shown(person))
+        given = self._given.items()
+        return {key[1:]: points for key, points in given if key[0] == name}
 
     def has(self, person: str, found: dict[str, HandedIn]) -> bool:
         """Return whether an earlier grading has the grades of exactly these notebooks."""
@@ -87,7 +97,8 @@ class Table:
 
     def rows_of(self, person: str) -> list:
         """Return a row for each exercise: its name, points, maximum and remark."""
-        return self._rows[person]
+        given = self.given_to(person)
+        return [summed(*row, given) for row in self._rows[person]]
 
     def add(self, person: str, found: dict[str, HandedIn], results: dict) -> None:
         """Add a learner's results.
@@ -95,7 +106,7 @@ class Table:
         Raises:
             TableError: they cannot be written.
         """
-        self._rows[person] = [(name, *result[:3]) for name, result in results.items()]
+        self._rows[person] = [(name, *result[:4]) for name, result in results.items()]
         line = json.dumps([self._key(person, found), self._rows[person]])
         try:
             with self._file.open("a", encoding="utf-8") as file:
@@ -108,8 +119,21 @@ class Table:
         """Write grades.csv with the learners who have grades so far; raise TableError."""
         try:
             write_whole(self.output / "grades.csv", self._csv().encode())
+            if cells := self._by_hand():
+                text = by_hand.listed(cells, self._given, _neutral)
+                write_whole(self.output / by_hand.NAME, text.encode())
         except OSError as error:
             raise self._full(error) from error
+
+    def _by_hand(self) -> dict[by_hand.Key, float]:
+        """Return the cells that are graded by hand, and those that a file names from before."""
+        cells = {key: float("inf") for key in self._given}
+        return cells | {
+            (_neutral(shown(person)), name, cell): most
+            for person, rows in self._rows.items()
+            for name, _, _, _, hand in rows
+            for cell, most in hand.items()
+        }
 
     def _full(self, error: OSError) -> TableError:
         return TableError(f"cannot write the table into {self.output} ({error.strerror}); make "
@@ -120,7 +144,7 @@ class Table:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_HEAD)
         for person in sorted(self._rows, key=os.fsencode):
-            rows = self._rows[person]
+            rows = self.rows_of(person)
             points, most = (sum(row[k] for row in rows) for k in (1, 2))
             for row in [*rows, ("total", points, most, "")]:
                 writer.writerow(map(_neutral, (shown(person), *row)))
