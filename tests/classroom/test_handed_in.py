@@ -374,8 +374,8 @@ def test_an_import_in_a_locked_cell_is_kept_in_a_new_cell_and_said(blanks):
     imports = next(cell for cell in notebook.cells if cell.id == "imports")
     right, imports.source = imports.source, f"{imports.source}\nimport math\nprint(1)"
     result, said = in_order(notebook, blanks)
-    assert said == ['the locked cell "imports" was changed and is put back; what it adds, import '
-                    "math, was kept in a new cell"]  # fmt: skip
+    assert said == ['the locked cell "imports" was changed and is put back; of what it adds, only '
+                    "import math was kept, in a new cell"]  # fmt: skip
     order = list(result)
     assert result["imports"].source == right
     assert result[order[order.index("imports") + 1]].source == "import math"

@@ -71,7 +71,7 @@ def _slimmed(content: bytes) -> bytes:
     )  # fmt: skip
     if done.returncode:
         why = done.stderr.decode(errors="replace").splitlines()[-1:] or ["it was killed"]
-        raise NotebookError(f"it is large and not JSON, as a notebook is ({why[0]})")
+        raise NotebookError(f"it is large, and cannot be read as a notebook ({why[0]})")
     return done.stdout
 
 
@@ -156,7 +156,10 @@ def defined(source: str) -> set[str]:
 
 
 def parses(source: str) -> bool:
-    """Return whether `source` is complete Python; IPython's own commands are not."""
+    """Return whether `source` is complete Python; IPython's own commands are not.
+
+    A source of more than `_PARSED` characters is not parsed, and counts as complete.
+    """
     try:
         ast.parse(source if len(source) <= _PARSED else "")
     except (SyntaxError, ValueError, RecursionError, MemoryError):

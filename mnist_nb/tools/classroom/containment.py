@@ -108,4 +108,4 @@ def require_containment() -> None:
         )
     done = subprocess.run([*bwrap_prefix(), "true"], capture_output=True, text=True)
     if done.returncode:
-        raise ContainmentError(f"bubblewrap does not work here ({done.stderr.strip()}), so {how}")
+        raise ContainmentError(f"the sandbox does not work here ({done.stderr.strip()}), so {how}")

@@ -63,7 +63,11 @@ def write_page(
 def parts_of(
     exercise: str, notebook: NotebookNode, blank: NotebookNode, given: dict[Key, float]
 ) -> list[Part]:
-    """Return the cells of an executed notebook as parts: ours as learners get them."""
+    """Return the cells of an executed notebook as parts of the page.
+
+    Cells of the exercise that learners do not write in (called *ours*) have the source that
+    learners got, without hidden tests; all other cells have the learner's source.
+    """
     ours, parts = {name_of(cell): cell for cell in blank.cells}, []
     for cell in notebook.cells:
         mine = ours.get(name_of(cell))

@@ -92,7 +92,8 @@ def grade(
         )
     people = learners(submissions) if submissions.is_dir() else {}
     if not people:
-        raise GradingError(f"{submissions} has no folder of a learner; give the folder that has "
+        wrong = "has no folder of a learner" if submissions.is_dir() else "is not a folder"
+        raise GradingError(f"{submissions} {wrong}; give the folder that has "
                            "LEARNER/EXERCISE.ipynb in it")  # fmt: skip
     exercises = [_Exercise(name, o, student_version(o)) for name, o in originals.items()]
     blanks = {name: blank for name, _, blank in exercises}

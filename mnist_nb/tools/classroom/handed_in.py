@@ -135,8 +135,10 @@ def _opened(file: _File, members: tuple[str, ...] = (), depth: int = 0) -> Itera
         with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
             infos = [i for i in archive.infolist() if not _is_ignored(i.filename)]
             infos = [i for i in infos if not members or i.filename in set(members)][:_MOST]
-            if sum(info.file_size for info in infos) > LARGEST or depth > 2:
-                raise NotebookError(f"it unpacks to more than {LARGEST:,} bytes, or is nested")
+            if sum(info.file_size for info in infos) > LARGEST:
+                raise NotebookError(f"it unpacks to more than {LARGEST:,} bytes")
+            if depth > 2:
+                raise NotebookError("it is a zip inside three others; ask for one zip")
             for info in infos:
                 label = f"{file.label}/{info.filename}"
                 yield from _opened(_File(label, partial(archive.read, info)), depth=depth + 1)

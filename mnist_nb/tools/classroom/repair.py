@@ -78,7 +78,7 @@ def _locked(ours: NotebookNode, copies: list[Cell], remarks: list[str]) -> list[
     lines = set(ours.source.splitlines())
     added = [line for c in changed for line in c.source.splitlines() if line not in lines]
     imports = [line for line in added if re.match(r"(import|from) ", line) and parses(line)]
-    kept = f"; what it adds, {', '.join(imports)}, was kept in a new cell" if imports else ""
+    kept = f"; of what it adds, only {', '.join(imports)} was kept, in a new cell" * bool(imports)
     remarks.append(f'the locked cell "{name_of(ours)}" was changed and is put back{kept}')
     return [_own(Cell("code", "\n".join(imports)))] if imports else []
 
@@ -103,7 +103,12 @@ def _solve(
     best = max(versions, key=worth)
     if len(versions) > 1:
         number = versions.index(best) + 1
-        why = "the one in the original's place" if parts[best][1] else "the one that is complete"
+        second = max((k for k in versions if k != best), key=worth)
+        reasons = ("the one that was worked on", "the one that is complete", "in its place",
+                   "the one with the original's id", "the last one")  # fmt: skip
+        first = next(n for n, (a, b) in enumerate(zip(worth(best), worth(second), strict=True))
+                     if a != b)  # fmt: skip
+        why = "the one in the original's place" if parts[best][1] else reasons[first]
         remarks.append(f'the cell "{name_of(ours)}" is there {len(versions)} times; number '
                        f"{number} counts, {why}")  # fmt: skip
     ours.source = parts[best][0].source

@@ -42,7 +42,7 @@ def sentence(said: object) -> str:
 
 
 def page_of(output: Path, person: str) -> Path:
-    """Return the path of a learner's page; a name that no file can have is shortened."""
+    """Return the path of a learner's page; a long or unprintable name is changed, with a hash."""
     name = shown(person)
     if name != person or len(name.encode()) > _NAME:
         short = name.encode()[:_NAME].decode(errors="ignore")
