@@ -109,6 +109,12 @@ def points(name: str, *cells: str) -> int:
     )
 
 
+def automatic(name: str) -> list[str]:
+    """The cells for solutions that a check grades, not a person."""
+    cells = [cell for cell in ORIGINALS[name].cells if "### BEGIN SOLUTION" in cell.source]
+    return [cell.id for cell in cells if not cell.metadata.nbgrader.grade]
+
+
 def changed(name: str, **solutions: str | list[str] | Callable) -> NotebookNode:
     """The original with other solutions: a whole source, or [what stands there, what becomes]."""
     notebook = copy.deepcopy(ORIGINALS[name])

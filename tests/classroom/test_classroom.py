@@ -50,22 +50,16 @@ def run(source: str, space: dict) -> None:
         exec(compile(source, "<cell>", "exec"), space)
 
 
-def automatic(name: str) -> list[str]:
-    """The cells for solutions that a check grades, not a person."""
-    return [cell.id for cell in ORIGINALS[name].cells
-            if SOLUTION.search(cell.source) and not cell.metadata.nbgrader.grade]  # fmt: skip
-
-
 # --- the exercises
 
 
 @each_exercise
 def test_an_exercise_has_a_solution_a_visible_and_a_hidden_test_and_points(name):
     cells = sources(ORIGINALS[name])
-    solved = [cell for cell in automatic(name) if not cell.startswith("predict")]
+    solved = [cell for cell in submissions.automatic(name) if not cell.startswith("predict")]
     fewest = 1 if name == "09_challenge" else 2
     assert fewest <= len(solved) <= 6 and solved == list(SUBTLE[name])
-    for cell in automatic(name):
+    for cell in submissions.automatic(name):
         test = cells[f"{cell}-test"]
         assert re.search(r"check\w*\(", HIDDEN.sub("", test))
         assert submissions.points(name, cell) in (1, 2, 3)

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from typing import NamedTuple
 
 from nbformat import NotebookNode
@@ -129,7 +130,8 @@ def same(a: str, b: str) -> bool:
 def recognised(cells: list[Cell], blank: NotebookNode) -> tuple[list[Cell], list[str]]:
     """Return `cells` with the names that they had lost, and the names found again.
 
-    A cell of ours is recognised by its text, a solution by the functions that it defines.
+    A cell of ours is recognised by its text, a solution by the functions that it defines, and
+    what a person grades by its place, directly below a recognised cell.
     """
     there, wanted = {cell.name for cell in cells}, {name_of(cell) for cell in blank.cells}
     cells, found = list(cells), []
@@ -147,6 +149,13 @@ def recognised(cells: list[Cell], blank: NotebookNode) -> tuple[list[Cell], list
             if fits:
                 cells[number] = cell._replace(name=name)
                 found.append(name)
+    for above, ours in pairwise(blank.cells):
+        places = {cell.name: number for number, cell in enumerate(cells)}
+        number = places.get(name_of(above), len(cells)) + 1
+        lost = is_manual(ours) and name_of(ours) not in places and number < len(cells)
+        if lost and (cells[number].name in wanted, cells[number].kind) == (False, ours.cell_type):
+            cells[number] = cells[number]._replace(name=name_of(ours))
+            found.append(name_of(ours))
     return cells, list(dict.fromkeys(found))
 
 
