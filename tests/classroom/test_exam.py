@@ -3,7 +3,7 @@
 import pytest
 from test_classroom import needs_bubblewrap
 
-from mnist_nb.tools.classroom.exam import shortened
+from mnist_nb.tools.classroom.exam import authors_texts, shortened
 from mnist_nb.tools.classroom.originals import names_in
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 
@@ -139,15 +139,20 @@ LONG = "x" * 100
     [
         (f"not {LONG}", "check(a, f'not {a}')", f"not {'x' * 60}…"),
         (f"{LONG}", f"check(a, '{LONG}')", LONG),
-        (f"1 {LONG} is not 2", "check(a, f'{b} {LONG} is not {a}')", f"1 {LONG[:60]}… is not 2"),
+        (f"1 {LONG} is not 2", "check(a, f'{b} {LONG} is not {a}')", f"1 {LONG[:58]}… is not 2"),
         (LONG, "check(a, b)", f"{'x' * 60}…"),
         (f"1 {LONG} is not 2", f"check(a, f'{{b}} {LONG} is not {{a}}')", f"1 {LONG} is not 2"),
+        (
+            f"1 is 2: {LONG} of it",
+            f"check(a, f'{{b}} is {{a}}: ' + '{LONG} of it')",
+            f"1 is 2: {LONG} of it",
+        ),
     ],
 )
 def test_what_is_put_into_a_sentence_is_shortened_and_the_sentence_is_not(
     sentence, source, expected
 ):
-    assert shortened(sentence, source) == expected
+    assert shortened(sentence, authors_texts([source])) == expected
 
 
 def test_the_names_that_a_cell_defines_are_its_functions_classes_and_values():

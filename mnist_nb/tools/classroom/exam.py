@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import traceback
+from collections.abc import Iterable
 
 from mnist_nb.exercises import NotYet
 from mnist_nb.tools.classroom.originals import Prepared, execute, names_in
@@ -29,6 +30,9 @@ class Exam:
         self.space = prepared.space
         learner.changes = {name: set(keys) for name, keys in prepared.changes.items()}
         self.tests = {cell["id"]: cell["test"] for cell in prepared.cells}
+        self.texts = authors_texts(
+            cell["source"] for cell in prepared.cells if cell["code"] and not cell["solution"]
+        )
         self.said: dict[str, list] = {}  # what the visible checks said in the learner's process
         self.values: list[str] = []  # names of the tasks since the last test
         self.result = {"cells": [], "tests": {}, "stopped": "", "found": []}
@@ -152,7 +156,8 @@ class Exam:
                 self.values = []
                 execute(cell, self.space)
         except Exception as error:
-            return _failed(*_said(error, cell, self.said.get(cell["id"], [])))
+            seen = self.said.get(cell["id"], [])
+            return _failed(*_said(error, cell, seen, self.texts))
         text = printed.getvalue()[:_PRINTED]
         outputs = [{"output_type": "stream", "name": "stdout", "text": text}] if text else []
         return {"passed": True, "outputs": outputs}
@@ -164,7 +169,7 @@ def _failed(name: str, sentence: str) -> dict:
     return {"passed": False, "outputs": [error]}
 
 
-def _said(error: Exception, cell: dict, seen: list) -> tuple[str, str]:
+def _said(error: Exception, cell: dict, seen: list, texts: list[str]) -> tuple[str, str]:
     """Return what the page says of an error: of hidden tests only what their author wrote.
 
     `seen` is what the visible check said in the learner's process, before any test.
@@ -179,7 +184,7 @@ def _said(error: Exception, cell: dict, seen: list) -> tuple[str, str]:
     if (name, text) in seen:
         return name, text
     if isinstance(error, NotYet) and learners is None:
-        return name, shortened(str(error), cell["source"])
+        return name, shortened(str(error), texts)
     if not _is_hidden(error, cell):
         return name, _short(text)
     if learners is None:
@@ -187,27 +192,31 @@ def _said(error: Exception, cell: dict, seen: list) -> tuple[str, str]:
     return "NotYet", f"with other inputs, your code raised {learners or 'an error'}"
 
 
-def shortened(sentence: str, source: str) -> str:
-    """Return a check's sentence, with what was put into it shortened.
+def authors_texts(sources: Iterable[str]) -> list[str]:
+    """Return the texts that stand in the code of an exercise's author, the longest first."""
+    found = set()
+    for source in sources:
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+    return sorted((text for text in found if len(text) > 3), key=len, reverse=True)
+
+
+def shortened(sentence: str, texts: list[str]) -> str:
+    """Return a check's sentence, with what was put between its author's `texts` shortened.
 
     Otherwise a function could return, and so show, what the tests asked for before.
     """
-    try:
-        tree = ast.walk(ast.parse(source))
-    except SyntaxError:
-        return sentence[:_PUT_IN]
-    for node in tree:
-        if isinstance(node, ast.Constant) and node.value == sentence:
-            return sentence
-        if isinstance(node, ast.JoinedStr):
-            parts = [
-                part.value if isinstance(part, ast.Constant) else None for part in node.values
-            ]
-            pattern = "".join("(.*?)" if part is None else re.escape(part) for part in parts)
-            if found := re.fullmatch(pattern, sentence[:_PRINTED], re.S):
-                put_in = iter(found.groups())
-                return "".join(_short(next(put_in)) if part is None else part for part in parts)
-    return _short(sentence)
+    parts, put_in, at = [], "", 0
+    sentence = sentence[:_PRINTED]
+    while at < len(sentence):
+        if text := next((text for text in texts if sentence.startswith(text, at)), ""):
+            parts += [_short(put_in), text]
+            put_in, at = "", at + len(text)
+        else:
+            put_in, at = put_in + sentence[at], at + 1
+    return "".join([*parts, _short(put_in)])
 
 
 def _short(text: str) -> str:

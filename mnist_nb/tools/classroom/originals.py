@@ -68,7 +68,7 @@ def _reference(prepared: Prepared) -> dict | str:
     None stands for the state of PyTorch's common generator.
     """
     changes: dict[str, list] = {}
-    space = dict(prepared.space)
+    space = prepared.space  # `prepare` forks a process for this
     for cell in prepared.cells[prepared.first :]:
         try:
             execute(cell, space)
