@@ -1,5 +1,7 @@
 """Check exercises: the cells below an exercise call these functions."""
 
+import textwrap
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -10,7 +12,14 @@ class NotYet(Problem, AssertionError):
     """An exercise is not solved yet; a notebook shows why, without a traceback (see `Problem`)."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"✗ Not yet: {self}"]
+        return _lines(f"✗ Not yet: {self}")
+
+
+def _lines(said: str) -> list[str]:
+    """Break a sentence between words, as JupyterLab breaks long lines of output inside words."""
+    return textwrap.wrap(
+        said, 95, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def check(holds: bool, sentence: str) -> None:
@@ -21,7 +30,7 @@ def check(holds: bool, sentence: str) -> None:
 
 def agreed(sentence: str) -> None:
     """Print that a check found nothing wrong; `sentence` says what agreed, and why it is right."""
-    print(f"✓ {sentence}")
+    print(*_lines(f"✓ {sentence}"), sep="\n")
 
 
 def close(given, wanted, atol: float = 1e-5) -> bool:

@@ -70,13 +70,13 @@ SUBTLE = {
     },
     "07_source_review": {
         "inside": ["x = x.round(decimals=2)", "x = x.clone()"],
-        "missing": ["range(min(seen), max(seen) + 1)", "range(seen[0], seen[-1] + 1)"],
+        "missing": ["max(seen)", "max(seen[0], seen[-1])"],
         "early": ["m is not None and n is not None and m < n", "(m or 0) < (n or 0)"],
     },
     "08_experiments": {
         "paired": ["math.sqrt(len(gaps))", "math.sqrt(5)"],
-        "better": ["3 * error", "0.5"],
-        "plan": ['seed: "0:10"', "seed: [0, 1, 2, 3, 3]"],
+        "better": ["3 * error", "2.5 * error"],
+        "plan": ['seed: "0:10"', "seed: [0, 1, 2, 3, 4, 4]"],
     },
     "09_challenge": {
         "beat": ['{"lr": 0.1}', '{"lr": 0.1, "hidden": 12, "dropout": 0.0, "seed": 5}'],

@@ -142,7 +142,7 @@ def test_every_blank_raises_one_sentence_and_every_original_passes(student, name
     assert checks and not any(c.metadata.editable or c.metadata.deletable for c in checks)
     for cell, source in cells.items():
         run(sources(ORIGINALS[name])[cell], right)
-        if "raises-exception" in tags[cell]:
+        if "raises-exception" in tags[cell] and not source.startswith("def "):
             with pytest.raises(NotYet, match="not solved yet"):
                 run(source, blank)
         else:
@@ -264,7 +264,7 @@ def test_what_could_not_be_graded_has_no_points_and_a_reason(graded):
     said = {(row["learner"], row["exercise"]): row["remark"] for row in rows if row["remark"]}
     first = "01_architecture"
     assert said["nothing", first] == said["exits", "02_optimizer"] == "not handed in"
-    assert said["exits", first] == "stopped: its Python ended in the middle of a cell"
+    assert said["exits", first].startswith("stopped: its Python ended in the middle of a cell")
     assert said["stubborn", first].startswith("stopped: it did not end after its ")
     assert "JSON" in said["no notebook", first]
     counted = {(who, name) for who, each in expected.items() for name in each if each[name]}

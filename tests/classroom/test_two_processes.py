@@ -1,6 +1,5 @@
 """The learner's process and that of the tests: right work keeps its points, whatever crosses."""
 
-import copy
 import csv
 
 import nbformat
@@ -32,7 +31,7 @@ WORK = {
     "numpy": ("01_architecture", {
         "margin": "import numpy as np\ndef margin(scores):\n"
                   "    s = np.sort(scores.detach().numpy(), axis=1)\n"
-                  "    return s[:, -1] - s[:, -2]",
+                  "    return torch.from_numpy(s[:, -1] - s[:, -2])",
         "count": "def parameters(sizes):\n"
                  "    return np.int64(sum(n * m + m for n, m in pairwise(sizes)))",
         "prune": ["small = nn.Sequential(",
@@ -66,7 +65,7 @@ def graded(tmp_path_factory):
     for learner, (name, solutions, last, _) in WORK.items():
         notebook = solved(changed(name, **solutions))
         for cell in notebook.cells:
-            cell.metadata.setdefault("tags", []).append("raises-exception")
+            cell.metadata.tags = sorted({*cell.metadata.get("tags", []), "raises-exception"})
         if last:
             notebook.cells.append(new_code_cell(last, id="at-the-end"))
         (folder / learner).mkdir()
@@ -92,7 +91,7 @@ def test_right_work_has_its_points_and_wrong_work_loses_those_of_its_task(graded
     ("learner", "sentence"),
     [("nested loss", "did the work for you"),
      ("gradient rebound", "p.grad is now a new tensor"),
-     ("hooks see what went in", "more than 5 images went in at once"),
+     ("hooks see what went in", "images went in at once"),
      ("numbers as text", "ZeroDivisionError: division by zero")],
 )  # fmt: skip
 def test_the_page_says_what_the_check_says(graded, learner, sentence):
@@ -108,10 +107,7 @@ def by_hand(tmp_path, monkeypatch):
     exercises, sub = tmp_path / "exercises", tmp_path / "sub"
     (sub / "=ada").mkdir(parents=True)
     exercises.mkdir()
-    notebook = copy.deepcopy(ORIGINALS["01_architecture"])
-    marks = {"nbgrader": {"grade": True, "solution": True, "grade_id": "plot", "points": 4,
-                          "locked": False, "schema_version": 3, "task": False}}  # fmt: skip
-    notebook.cells.append(new_code_cell("print('a plot')", id="plot", metadata=marks))
+    notebook = ORIGINALS["01_architecture"]
     nbformat.write(notebook, exercises / "01_architecture.ipynb")
     nbformat.write(solved(notebook), sub / "=ada" / "01_architecture.ipynb")
 
@@ -135,26 +131,26 @@ def by_hand(tmp_path, monkeypatch):
 def test_points_by_hand_are_open_until_they_are_given_in_a_file_and_then_count(by_hand):
     row = by_hand()
     assert (row["points"], row["max"], row["remark"]) == (
-        "8",
+        "10",
         "12",
-        "4 points to be given by hand",
+        "2 points to be given by hand",
     )
-    assert "4 points to be given by hand." in by_hand.page.read_text()
+    assert "2 points to be given by hand." in by_hand.page.read_text()
     assert by_hand.file.read_text() == \
-        "learner,exercise,cell,max,points\n'=ada,01_architecture,plot,4,\n"  # fmt: skip
-    by_hand.file.write_text(by_hand.file.read_text().replace("plot,4,", "plot,4,2.5"))
+        "learner,exercise,cell,max,points\n'=ada,01_architecture,plot,2,\n"  # fmt: skip
+    by_hand.file.write_text(by_hand.file.read_text().replace("plot,2,", "plot,2,1.5"))
     row = by_hand()
-    assert (row["points"], row["max"], row["remark"]) == ("10.5", "12", "")
-    assert "2.5 of 4 points, given by hand." in by_hand.page.read_text()
-    assert "plot,4,2.5" in by_hand.file.read_text()
+    assert (row["points"], row["max"], row["remark"]) == ("11.5", "12", "")
+    assert "1.5 of 2 points, given by hand." in by_hand.page.read_text()
+    assert "plot,2,1.5" in by_hand.file.read_text()
 
 
 @pytest.mark.parametrize("given", ["five", "5", "-1", "nan"])
 def test_points_by_hand_that_cannot_be_are_one_sentence(by_hand, given):
     by_hand()
-    text = by_hand.file.read_text().replace("plot,4,", f"plot,4,{given}")
+    text = by_hand.file.read_text().replace("plot,2,", f"plot,2,{given}")
     by_hand.file.write_text(text)
-    with pytest.raises(grading.Problem, match=rf"line 2: .*{given}.*give a number from 0 to 4"):
+    with pytest.raises(grading.Problem, match=rf"line 2: .*{given}.*give a number from 0 to 2"):
         by_hand()
     assert by_hand.file.read_text() == text
     by_hand.file.write_text("learner\n")

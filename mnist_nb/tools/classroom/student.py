@@ -46,7 +46,7 @@ def require_nbgrader() -> None:
 def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a copy of an exercise: checks locked, no solutions, hidden tests or outputs.
 
-    Cells that earn points have the tag raises-exception, so that "Run All" goes on below a task
+    Cells of a task have the tag raises-exception, so that "Run All" goes on below a task
     that is still open.
     """
     require_nbgrader()
@@ -61,7 +61,7 @@ def student_version(original: nbformat.NotebookNode) -> nbformat.NotebookNode:
     ):
         notebook, resources = step.preprocess(notebook, resources)
     for cell in notebook.cells:
-        if utils.is_grade(cell) and cell.cell_type == "code":
+        if cell.cell_type == "code" and (utils.is_grade(cell) or utils.is_solution(cell)):
             cell.metadata.tags = sorted({*cell.metadata.get("tags", []), "raises-exception"})
     return notebook
 
