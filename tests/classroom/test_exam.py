@@ -137,10 +137,10 @@ LONG = "x" * 100
 @pytest.mark.parametrize(
     ("sentence", "source", "expected"),
     [
-        (f"not {LONG}", "check(a, f'not {a}')", f"not {'x' * 60}…"),
+        (f"not {LONG}", "check(a, f'not {a}')", f"not {'x' * 40}…"),
         (f"{LONG}", f"check(a, '{LONG}')", LONG),
-        (f"1 {LONG} is not 2", "check(a, f'{b} {LONG} is not {a}')", f"1 {LONG[:58]}… is not 2"),
-        (LONG, "check(a, b)", f"{'x' * 60}…"),
+        (f"1 {LONG} is not 2", "check(a, f'{b} {LONG} is not {a}')", f"1 {LONG[:38]}… is not …"),
+        (LONG, "check(a, b)", f"{'x' * 40}…"),
         (f"1 {LONG} is not 2", f"check(a, f'{{b}} {LONG} is not {{a}}')", f"1 {LONG} is not 2"),
         (
             f"1 is 2: {LONG} of it",

@@ -75,7 +75,7 @@ def test_names_remarks_texts_code_and_outputs_are_shown_as_they_are(page, text):
 def test_our_own_text_is_rendered_and_no_link_leads_to_a_file_that_is_not_there(page):
     made = page()
     assert "<h3>Task 1: How close was it?" in made and "<em>" in made
-    assert not re.search(r"(href|src)=\"(?!https?://)", made)
+    assert not re.search(r"(href|src)=\"(?!https?://|#)", made)
     assert "chapter 01" in plain(made)
 
 
@@ -152,7 +152,7 @@ def test_120_000_blank_lines_are_a_coloured_page(page, monkeypatch):
         margin.source = "def margin(scores):" + "\n" * 120_000 + "    return scores  # mine"
 
     made = page(change=change, seconds=100)
-    assert made.count("\n") > 120_000 and '<span class="c1"># mine</span>' in made
+    assert "# (many blank lines)" in made and '<span class="c1"># mine</span>' in made
 
 
 @pytest.mark.parametrize("limit", ["time", "memory"])

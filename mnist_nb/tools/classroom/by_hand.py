@@ -29,8 +29,8 @@ def read(path: Path) -> dict[Key, float]:
     if not path.is_file():
         return {}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
-    dialect = csv.excel
-    dialect = type("Dialect", (csv.excel,), {"delimiter": ";"}) if ";" in text[:40] else dialect
+    dialect, head = csv.excel, text.partition("\n")[0]
+    dialect = type("Dialect", (csv.excel,), {"delimiter": ";"}) if ";" in head else dialect
     rows = csv.DictReader(io.StringIO(text), dialect=dialect)
     if not {"learner", "exercise", "cell", "points"} <= {*(rows.fieldnames or ())}:
         raise ByHandError(f"{path} has no columns {', '.join(HEAD)}; delete it, grade again, and "

@@ -8,10 +8,12 @@ believes nothing of what it says except the values that it gives.
 import contextlib
 import fcntl
 import os
+import random
 import signal
 import socket
 import sys
 
+import numpy as np
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -60,11 +62,11 @@ class Runner:
 
     def _too_late(self, *_) -> None:
         self.late = True
-        raise Late
+        raise Late(f"interrupted after {self._seconds:.0f} seconds")
 
     @contextlib.contextmanager
     def _limited(self, seconds: float):
-        self.late = False
+        self.late, self._seconds = False, seconds
         signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again for `except:` in a loop
         try:
             yield
@@ -111,6 +113,7 @@ class Runner:
         crossing = Crossing()
         given, named = crossing.unpack(message["given"], raw)
         mine, told, used = random_state(), {}, set()
+        others = _other_generators()
         set_random_state(crossing.bytes_at(message["random"]))
         try:
             with self._limited(message["seconds"]):
@@ -120,6 +123,7 @@ class Runner:
         except BaseException as error:
             names = [kind.__name__ for kind in type(error).__mro__]
             told, result = {"error": [names, str(error)[:2000]]}, None
+        told["others"] = _other_generators() != others
         self.read()
         state = random_state()
         set_random_state(mine)
@@ -172,6 +176,12 @@ class Runner:
         if isinstance(picture, str) and len(picture) <= _PICTURE:
             kept["image/png"] = picture
         self.outputs.append({"output_type": "display_data", "data": kept, "metadata": {}})
+
+
+def _other_generators() -> str:
+    """Return the states of Python's and NumPy's common generators."""
+    _, keys, place, *_ = np.random.get_state()
+    return repr((random.getstate(), keys.tobytes(), place))
 
 
 def new_shell(runner: Runner | None) -> InteractiveShell:

@@ -17,6 +17,7 @@ from mnist_nb.errors import Problem
 from mnist_nb.tools.classroom.containment import prlimit_prefix
 
 _LARGE = 5_000_000  # bytes; a larger file is read by another process, with a limit on memory
+_MOST = 2_000  # cells
 _PARSED = 200_000  # characters of a cell that is parsed
 _NAMES = re.compile(r"^(?:(?:async +)?def +|class +)(\w+)|^(\w+) *=(?!=)", re.M)
 # prints a notebook without outputs and attachments
@@ -60,6 +61,8 @@ def read_cells(content: bytes) -> list[Cell]:
         found = notebook.get("cells")
         if found is None:  # up to version 3
             found = [cell for sheet in notebook["worksheets"] for cell in sheet["cells"]]
+        if len(found) > _MOST:
+            raise NotebookError(f"it has {len(found):,} cells, more than {_MOST:,}")
         return [_cell(cell) for cell in found if isinstance(cell, dict)]
     except (AttributeError, LookupError, TypeError) as error:
         raise NotebookError("it has no cells, so it is no notebook") from error

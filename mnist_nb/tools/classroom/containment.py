@@ -53,8 +53,9 @@ def bwrap_prefix() -> list[str]:
     """Return the prefix for a command in a sandbox."""
     python = [str(Path(folder)) for folder in {sys.prefix, sys.base_prefix}]
     package = Path(mnist_nb.__file__).parent
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--proc", "/proc",
-               "--dev", "/dev", "--size", str(_SHARED), "--tmpfs", "/dev/shm",
+    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns",
+               "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv",
+               "--proc", "/proc", "--dev", "/dev", "--size", str(_SHARED), "--tmpfs", "/dev/shm",
                "--remount-ro", "/dev", "--size", str(_WORK), "--tmpfs", "/tmp"]  # fmt: skip
     studies = package.parent / "studies"  # results that exercises read
     for path in [*_SYSTEM, *sorted(python), str(package), str(studies), str(data_folder())]:

@@ -6,6 +6,7 @@
 import ast
 import contextlib
 import io
+import json
 import os
 import re
 import socket
@@ -18,7 +19,9 @@ from mnist_nb.tools.classroom.stand_in import Learner, StandIn, Stopped, TooLate
 
 _LONGEST = 300  # characters of a sentence
 _PRINTED = 2_000
-_PUT_IN = 60  # characters of a value in a sentence
+_PUT_IN = 40  # characters of all values in a sentence together
+_SEEN = 5  # outputs of a visible check whose texts the page may repeat
+_OUTPUTS, _OUTPUT = 50, 3_000_000  # outputs of a cell, and characters of one
 _HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
 
@@ -35,7 +38,7 @@ class Exam:
         )
         self.said: dict[str, list] = {}  # what the visible checks said in the learner's process
         self.values: list[str] = []  # names of the tasks since the last test
-        self.result = {"cells": [], "tests": {}, "stopped": "", "found": []}
+        self.result = {"cells": [], "tests": {}, "stopped": "", "late": [], "found": []}
 
     def run(self, cells: list[dict]) -> dict:
         """Run the cells of a repaired notebook; return the outputs and the tests that passed.
@@ -52,7 +55,9 @@ class Exam:
             said, _ = self.learner.ask({"do": "end"})
             self.result["found"] = [str(words)[:100] for words in said.get("found", [])][:20]
         except Stopped as stopped:
-            self.result["stopped"] = str(stopped)
+            at = cells[len(self.result["cells"]) - 1]["id"]
+            self.result["stopped"] = f'{stopped} ("{at}"), and nothing below it was run'
+            self.result["cells"][-1] = _failed("Stopped", str(stopped))["outputs"]
         try:
             self._test(kept)
         except Stopped as stopped:
@@ -62,11 +67,13 @@ class Exam:
     def _run_cell(self, cell: dict, kept: dict) -> None:
         self.learner.start_cell()
         said, _ = self.learner.ask({"do": "cell", "source": cell["source"]})
-        self.result["cells"][-1] = said.get("outputs", [])
+        self.result["cells"][-1] = trimmed(said.get("outputs", []))
+        if said.get("late"):
+            self.result["late"].append(cell["id"])
         if self.tests.get(cell["id"]):
             self.said[cell["id"]] = [
                 (output.get("ename"), output.get("evalue"))
-                for output in self.result["cells"][-1]
+                for output in self.result["cells"][-1][:_SEEN]
                 if isinstance(output, dict)
             ]
             kept[cell["id"]] = None if said.get("late") else self.learner.keep()
@@ -156,11 +163,16 @@ class Exam:
                 self.values = []
                 execute(cell, self.space)
         except Exception as error:
-            seen = self.said.get(cell["id"], [])
-            return _failed(*_said(error, cell, seen, self.texts))
-        text = printed.getvalue()[:_PRINTED]
-        outputs = [{"output_type": "stream", "name": "stdout", "text": text}] if text else []
-        return {"passed": True, "outputs": outputs}
+            return _failed(*_said(error, cell, self.said.get(cell["id"], []), self.texts))
+        text = shortened(printed.getvalue().replace("\n  ", " "), self.texts)
+        output = {"output_type": "stream", "name": "stdout", "text": text}
+        return {"passed": True, "outputs": [output] * bool(text)}
+
+
+def trimmed(outputs: object) -> list:
+    """Return the first outputs of a cell, without those that are very large."""
+    outputs = outputs[:_OUTPUTS] if isinstance(outputs, list) else []
+    return [output for output in outputs if len(json.dumps(output)) <= _OUTPUT]
 
 
 def _failed(name: str, sentence: str) -> dict:
@@ -186,7 +198,8 @@ def _said(error: Exception, cell: dict, seen: list, texts: list[str]) -> tuple[s
     if isinstance(error, NotYet) and learners is None:
         return name, shortened(str(error), texts)
     if not _is_hidden(error, cell):
-        return name, _short(text)
+        shown = learners is None  # after the tests above, its text could show what they asked
+        return (name, _short(text)) if shown else ("NotYet", f"your code raised {name} here")
     if learners is None:
         return "NotYet", "with other inputs, the check could not use what came back"
     return "NotYet", f"with other inputs, your code raised {learners or 'an error'}"
@@ -208,15 +221,18 @@ def shortened(sentence: str, texts: list[str]) -> str:
 
     Otherwise a function could return, and so show, what the tests asked for before.
     """
-    parts, put_in, at = [], "", 0
+    parts, at, left = [], 0, _PUT_IN
     sentence = sentence[:_PRINTED]
     while at < len(sentence):
-        if text := next((text for text in texts if sentence.startswith(text, at)), ""):
-            parts += [_short(put_in), text]
-            put_in, at = "", at + len(text)
-        else:
-            put_in, at = put_in + sentence[at], at + 1
-    return "".join([*parts, _short(put_in)])
+        text = next((text for text in texts if sentence.startswith(text, at)), "")
+        if not text:
+            left -= 1
+        if text or left >= 0:
+            parts.append(text or sentence[at])
+        elif parts[-1:] != ["…"]:
+            parts.append("…")
+        at += len(text) or 1
+    return "".join(parts)
 
 
 def _short(text: str) -> str:

@@ -16,7 +16,7 @@ import traceback
 
 import torch
 
-from mnist_nb.tools.classroom.channel import receive, send
+from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.exam import Exam
 from mnist_nb.tools.classroom.originals import Prepared, prepare
 from mnist_nb.tools.classroom.stand_in import Learner
@@ -40,7 +40,7 @@ def main() -> None:
         if not asked:
             return
         channel, answers = (socket.socket(fileno=number) for number in numbers)
-        with channel, answers, contextlib.suppress(EOFError, OSError):
+        with channel, answers, contextlib.suppress(EOFError, OSError, WireError):
             job, _ = receive(answers, 60)
             name = job["exercise"]
             try:

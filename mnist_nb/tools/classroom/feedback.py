@@ -7,7 +7,9 @@ another process, under limits of time and memory, as a learner's text could take
 import base64
 import html
 import json
+import math
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +18,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from mnist_nb.files import write_whole
-from mnist_nb.tools.classroom.cells import clean, is_manual, is_solution, name_of, points_of
+from mnist_nb.tools.classroom.cells import clean, is_manual, is_solution, name_of, points_of, same
 from mnist_nb.tools.classroom.containment import prlimit_prefix
 
 _LONGEST = 5_000  # characters of an output that are shown
 _MOST = 50  # outputs of a cell
 _LARGEST = 1 << 20  # bytes of a picture
+_PIXELS = 20_000_000  # of a picture
 _STYLE = Path(__file__).with_name("feedback.css")
 # a cell on the page: what it is, and its text
 Part = tuple[str, str]
@@ -77,7 +80,9 @@ def parts_of(
         else:
             parts.append(("code" if mine.cell_type == "code" else "ours", mine.source))
         parts += [_shown(output) for output in cell.get("outputs", [])]
-        if mine is not None and is_manual(mine):
+        if mine is not None and is_manual(mine) and same(cell.source, mine.source):
+            parts.append(("points", f"0 of {points_of(mine):g} points: nothing is written here."))
+        elif mine is not None and is_manual(mine):
             parts.append(
                 ("points", by_hand(points_of(mine), given.get((exercise, name_of(mine)))))
             )
@@ -130,7 +135,9 @@ def _shown(output: NotebookNode) -> Part:
         content = base64.b64decode(picture, validate=True)
     except ValueError:
         content = b""
-    if content.startswith(b"\x89PNG\r\n\x1a\n") and len(content) <= _LARGEST:
+    pixels = math.prod(struct.unpack(">II", content[16:24])) if len(content) >= 24 else 0
+    png = content.startswith(b"\x89PNG\r\n\x1a\n") and len(content) <= _LARGEST
+    if png and pixels <= _PIXELS:
         return "picture", base64.b64encode(content).decode()
     return "output", _text(output)
 
@@ -138,7 +145,7 @@ def _shown(output: NotebookNode) -> Part:
 def _text(output: NotebookNode) -> str:
     """Return an output as text: a long one is cut, an error is its name and message."""
     if output.output_type == "error":
-        text = f"{output.ename}: {output.evalue}"
+        text = ": ".join(filter(None, [output.ename, output.evalue]))
     else:
         text = str(output.get("text") or output.get("data", {}).get("text/plain") or "(no text)")
     text = clean(text[: _LONGEST + 1])
@@ -149,8 +156,10 @@ def html_of(learner: str, rows: list, parts: list[Part], coloured: bool = True) 
     """Return the page as HTML. Only what is ours is read as Markdown."""
     points, most = (sum(row[k] for row in rows) for k in (1, 2))
     title = html.escape(f"{learner}: {points:g} of {most:g} points")
+    there = {text for kind, text in parts if kind == "heading"}
     lines = [
-        f"<tr><th scope=row>{html.escape(name)}</th><td>{points:g} of {most:g}</td>"
+        f"<tr><th scope=row>{_linked(html.escape(name), name in there)}</th>"
+        f"<td>{points:g} of {most:g}</td>"
         f"<td>{html.escape(remark)}</td></tr>"
         for name, points, most, remark in rows
     ]
@@ -166,11 +175,18 @@ def html_of(learner: str, rows: list, parts: list[Part], coloured: bool = True) 
     )
 
 
+def _linked(name: str, there: bool) -> str:
+    return f'<a href="#{name}">{name}</a>' if there else name
+
+
 def _part(kind: str, text: str, coloured: bool) -> str:
     """Return a part as HTML; every region that scrolls can be reached with the keyboard."""
     plain = html.escape(text)
     if kind == "ours" and coloured:
         return _ours(text)
+    if kind == "code":
+        text = re.sub(r"\n{20,}", "\n\n# (many blank lines)\n\n", text)
+        plain = html.escape(text)
     if kind == "code" and coloured:
         plain = _coloured(text)
     if kind == "picture":
@@ -178,7 +194,7 @@ def _part(kind: str, text: str, coloured: bool) -> str:
             f'<p><img alt="a picture that the cell made" src="data:image/png;base64,{plain}"></p>'
         )
     if kind == "heading":
-        return f"<h2>{plain}</h2>"
+        return f'<h2 id="{plain}">{plain}</h2>'
     if kind == "points":
         return f"<p><strong>{plain}</strong></p>"
     note = "<p>This cell does not count and was not executed:</p>" * (kind == "not counted")

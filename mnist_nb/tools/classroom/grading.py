@@ -182,10 +182,18 @@ def _graded(found: HandedIn, exercise: _Exercise, run: Callable[[dict], dict]) -
             if name_of(cell) in tests:
                 got = tests[name_of(cell)] if passed.get(name_of(cell)) else 0
                 said = f"{got:g} of {tests[name_of(cell)]:g} points."
+                if name_of(cell) not in passed:
+                    said += " This check was not run: a cell above it had ended the notebook."
                 cell.metadata["mnist_nb_points"] = said
         written = _written(found.cells, exercise.blank)
         remarks += remark([*map(known, result["found"]), *reached_for(written)])
+        remarks += [f'the cell "{name}" took too long and was interrupted'
+                    for name in result.get("late", ())]  # fmt: skip
         remarks += [f"stopped: {result['stopped']}"] * bool(result["stopped"])
+        unwritten = {name_of(cell): cell.source for cell in exercise.blank.cells}
+        by_hand = {name_of(cell): by_hand[name_of(cell)] for cell in notebook.cells
+                   if name_of(cell) in by_hand
+                   and not same(cell.source, unwritten[name_of(cell)])}  # fmt: skip
     except GradingError:
         raise
     except Exception as error:  # a submitted file can cause any error

@@ -28,9 +28,12 @@ from mnist_nb.tools.classroom.cells import (
 LARGEST = 100_000_000  # bytes of a notebook, and of all files in a zip together
 _MOST = 2_000  # files of a learner that are looked at
 _PACKED = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+_OTHERS = (".zip", ".pdf", ".html", ".docx")  # what learners send in place of a notebook
 # what the platforms write before a learner's file or folder: Moodle, then Canvas
 _PLATFORMS = (
-    re.compile(r"(?P<learner>.+?_\d+)_assignsubmission_file_(?P<file>.*)", re.S),
+    re.compile(  # a folder's name ends in _ up to Moodle 4, and without it in newer ones
+        r"(?P<learner>.+?_\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.S
+    ),
     re.compile(r"(?P<learner>[^_]+)(?:_LATE)?(?P<number>_\d+)_\d+_(?P<file>.+\..+)", re.S),
 )
 
@@ -71,7 +74,7 @@ def learners(submissions: Path) -> dict[str, list[Source]]:
             found[_named(path.name)[0] or path.name].append(Source(path))
         elif path.suffix.lower() == ".zip":
             for learner, members in _class_of(path).items():
-                found[learner or _named(path.name)[0] or path.stem].append(Source(path, members))
+                found[_named(path.name)[0] or learner or path.stem].append(Source(path, members))
         elif ".ipynb" in path.name.lower():
             found[_named(path.name)[0] or path.stem].append(Source(path))
     return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
@@ -81,7 +84,7 @@ def _named(name: str) -> tuple[str, str]:
     """Return the learner and the file that a platform's name for a file or folder names, or ""."""
     for pattern in _PLATFORMS:
         if match := pattern.fullmatch(name):
-            return match["learner"] + match.groupdict().get("number", ""), match["file"]
+            return match["learner"] + match.groupdict().get("number", ""), match["file"] or ""
     return "", ""
 
 
@@ -153,6 +156,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
     """
     found: dict[str, list[tuple[_File, list[Cell], list[str]]]] = defaultdict(list)
     unused: list[tuple[str, str]] = []
+    spent = 0  # bytes
     for number, file in enumerate(_files(sources)):
         alike = _alike(file.label, blanks)
         notebook = ".ipynb" in file.label.lower()
@@ -160,11 +164,15 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
             unused.append((file.label, "too many files, it was not looked at"))
             break
         if file.why or not notebook:
-            if alike or notebook or file.label.lower().endswith((*_PACKED, ".zip")):
+            if alike or notebook or file.label.lower().endswith((*_PACKED, *_OTHERS)):
                 unused.append((file.label, file.why or "it is no .ipynb file"))
             continue
         try:
-            name, cells, lost = _exercise(read_cells(file.read()), blanks, alike)
+            content = file.read() if spent <= LARGEST else b""
+            spent += len(content)
+            if spent > LARGEST:
+                raise NotebookError("all files together are too large, it was not looked at")
+            name, cells, lost = _exercise(read_cells(content), blanks, alike)
         except Exception as error:  # a file can cause any error, also MemoryError and its like
             unused.append((file.label, str(error) or type(error).__name__))
             continue
@@ -198,7 +206,7 @@ def _exercise(
         own = {name_of(c) for c in blank.cells if c.metadata.get("nbgrader", {}).get("grade")
                or is_solution(c)}  # fmt: skip
         worth = len(own & {cell.name for cell in named}), name in alike
-        if worth[0] and worth > best[0]:
+        if worth[0] > 2 and worth > best[0]:  # chapters share one or two names with an exercise
             written = {name_of(cell) for cell in blank.cells if is_solution(cell)}
             best = worth, name, named, [cell for cell in lost if cell in written]
     return best[1:]

@@ -1,7 +1,7 @@
 """Hold a learner's process (`inside`) and the process of the tests (`examiner`), for `grading`.
 
-A learner has one sandbox for all notebooks, as long as each leaves it as it was. Both processes
-fork a process per notebook, so neither imports anything twice.
+Each notebook has a sandbox of its own, so that nothing it is asked can reach the next one. The
+process of the tests forks a process per notebook, so it imports nothing twice.
 """
 
 import os
@@ -63,9 +63,12 @@ class Examiner:
         """Have a notebook examined over `channel`; return the socket on which the result comes."""
         ours, theirs = socket.socketpair()
         try:
-            with theirs, self._lock:
-                socket.send_fds(self._control, [b"k"], [channel.fileno(), theirs.fileno()])
+            with self._lock:
+                with theirs:
+                    socket.send_fds(self._control, [b"k"], [channel.fileno(), theirs.fileno()])
+                ours.settimeout(_AFTER)
                 send(ours, job)
+                ours.settimeout(None)
         except OSError as error:
             raise SandboxError(
                 f"the process of the tests ended: {_last_line(self._log)}"
@@ -81,7 +84,7 @@ class Examiner:
 
 
 class Sandbox:
-    """A learner's process, started when it is needed and as often as it is needed."""
+    """A learner's process, started anew for each notebook."""
 
     def __init__(self, contained: bool):
         self._contained, self._process = contained, None
@@ -92,9 +95,16 @@ class Sandbox:
         Raises:
             SandboxError: the learner's process cannot start, or takes too much.
         """
+        try:
+            return self._run(examiner, job)
+        finally:
+            self.stop()
+
+    def _run(self, examiner: Examiner, job: dict) -> dict:
         tests, learners = socket.socketpair()
         with tests, learners:
-            self._fork(learners)
+            self._start()
+            socket.send_fds(self._control, [b"k"], [learners.fileno()])
             answers = examiner.start(tests, job)
         with answers:
             wrong = self._waited(answers, time.monotonic() + 5 * job["seconds"] + _AFTER)
@@ -105,24 +115,10 @@ class Sandbox:
             try:
                 result, _ = receive(answers, _AFTER)
             except (EOFError, OSError, WireError) as error:
-                self.stop()
                 raise SandboxError("stopped: its tests ended without a result") from error
         if wrong:
             result["stopped"] = wrong
-        if self._process and (result.get("stopped") or not self._is_clean()):
-            self.stop()
         return result
-
-    def _fork(self, channel: socket.socket) -> None:
-        """Have a process forked that answers on `channel`, in a new sandbox if need be."""
-        if self._process:
-            try:
-                socket.send_fds(self._control, [b"k"], [channel.fileno()])
-                return
-            except OSError:  # the notebook before has ended it
-                self.stop()
-        self._start()
-        socket.send_fds(self._control, [b"k"], [channel.fileno()])
 
     def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")
@@ -150,14 +146,6 @@ class Sandbox:
             if time.monotonic() > end:
                 return "it took too long"
         return ""
-
-    def _is_clean(self) -> bool:
-        try:
-            self._control.settimeout(5)
-            self._control.sendall(b"?")
-            return self._control.recv(1) == b"y"
-        except OSError:
-            return False
 
     def stop(self) -> None:
         """End the learner's process and all that it started."""

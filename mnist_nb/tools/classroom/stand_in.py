@@ -3,10 +3,12 @@
 A call sends its arguments as data to the learner's process, and gets data back; see `wire`.
 """
 
+import random
 import socket
 import time
 from collections.abc import Callable
 
+import numpy as np
 from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode
 
 from mnist_nb.exercises import NotYet, calls
@@ -123,6 +125,9 @@ class Learner:
             used = {str(operator) for operator in answer["used"]}
         except (WireError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise Unusable(f"what `{name}` gave back cannot be used") from error
+        if answer.get("others"):  # so that a test that looks at them here sees it
+            random.random()
+            np.random.rand()
         if answer.get("late") or time.monotonic() > self._cell_end:
             raise TooLate(f"`{name}` took longer than the {self.seconds} seconds of a check")
         if crossing.changed & others or (drawn and None not in self.changes.get(name, ())):

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import mnist_nb
@@ -147,11 +148,13 @@ class Table:
             rows = self.rows_of(person)
             points, most = (sum(row[k] for row in rows) for k in (1, 2))
             for row in [*rows, ("total", points, most, "")]:
-                writer.writerow(map(_neutral, (shown(person), *row)))
+                row = [f"{x:g}" if isinstance(x, int | float) else _neutral(x) for x in row]
+                writer.writerow([_neutral(shown(person)), *row])
         return text.getvalue()
 
 
 def _neutral(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula."""
-    risky = isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@")
-    return f"'{value}" if risky and value.strip() else value
+    """Return a cell that no spreadsheet takes for a formula, whatever separates its columns."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    return re.sub(r"(^\s*|[;\t]\s*)(?=[=+\-@])", r"\1'", value)

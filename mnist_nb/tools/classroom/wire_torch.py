@@ -212,7 +212,8 @@ def _fill_optimizer(crossing, optimizer, number: int, name, groups, state) -> bo
         else:
             optimizer.param_groups.append(group)
     kept = {crossing.back(p): crossing.back(values) for p, values in state}
-    changed = kept.keys() != optimizer.state.keys()
+    old = optimizer.state
+    changed = kept.keys() != old.keys() or any(kept[p] is not old[p] for p in kept)
     optimizer.state.clear()
     optimizer.state.update(kept)
     return changed or before != [
