@@ -125,9 +125,14 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool, agai
     To resume an interrupted grading, give the same command again: finished learners are skipped.
     """
     from mnist_nb.tools.classroom.grading import grade, total
+    from mnist_nb.tools.classroom.handed_in import learners
 
+    count = len(learners(submissions)) if submissions.is_dir() else 0
+    if count:
+        click.echo(f"grading {count} learners; the first take about a minute", err=True)
     graded = grade(submissions, SOLUTIONS, output, not uncontained, seconds, again)
-    for learner, results in graded:
+    for number, (learner, results) in enumerate(graded, start=1):
+        click.echo(f"[{number} of {count}] ", nl=False, err=True)
         click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
         for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
             names = [name for name, result in results.items() if result.remark == remark]

@@ -8,7 +8,7 @@ one that crashes, and none affects another.
 import copy
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,9 +71,10 @@ def grade(
 ) -> Iterator[tuple[str, dict[str, Graded]]]:
     """Grade what is in `submissions`, a folder for each learner; yield learners and results.
 
-    A cell is interrupted after `seconds`, a notebook is killed after five times that. Write a page
-    per learner into `output`, and after each the table grades.csv. Learners whom an earlier
-    grading into `output` has finished are not graded, unless `again` is set or something changed.
+    Learners come as they are finished. A cell is interrupted after `seconds`, a notebook is killed
+    after five times that. Write a page per learner into `output`, and after each grades.csv.
+    Learners whom an earlier grading into `output` has finished are not graded, unless `again` is
+    set or something changed.
 
     Raises:
         StudentError: nbgrader is not installed.
@@ -104,17 +105,18 @@ def grade(
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         futures = {
-            person: pool.submit(
+            pool.submit(
                 _grade_one, handed_in[person], exercises, examiner, contained, seconds
-            )
+            ): person
             for person in waiting
         }
-        for person in people:
-            if person in waiting:
-                results = futures.pop(person).result()
-                given = table.given_to(person)
-                write_page(page_of(output, person), shown(person), results, blanks, seconds, given)
-                table.add(person, handed_in[person], results)
+        for person in [p for p in people if p not in waiting]:
+            yield shown(person), {name: Graded(*row) for name, *row in table.rows_of(person)}
+        for future in as_completed(futures):
+            person, results = futures.pop(future), future.result()
+            given = table.given_to(person)
+            write_page(page_of(output, person), shown(person), results, blanks, seconds, given)
+            table.add(person, handed_in[person], results)
             yield shown(person), {name: Graded(*row) for name, *row in table.rows_of(person)}
         table.write()
     finally:
