@@ -43,6 +43,8 @@ WORK = {
                   "        small[k].bias = nn.Parameter(small[k].bias[part])\n"
                   "    small[2].weight = nn.Parameter(small[2].weight[:, keep])\n"
                   "    return small"}, "", []),
+    "a crash in the second task": ("01_architecture", {"count": "import os\nos._exit(1)"}, "",
+                                   ["count", "widest", "dropout", "prune", "predict"]),
     "own softmax": ("03_loss", {"cross": HELPER}, "", []),
     "nested loss": ("03_loss", {"cross": NESTED}, "", ["cross"]),
     "gradient rebound": ("05_training_loop", {"clip": REBOUND},

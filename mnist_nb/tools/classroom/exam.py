@@ -59,6 +59,7 @@ class Exam:
             self.result["stopped"] = f'{stopped} ("{at}"), and nothing below it was run'
             self.result["cells"][-1] = _failed("Stopped", str(stopped))["outputs"]
         try:
+            self.learner.begin_tests()
             self._test(kept)
         except Stopped as stopped:
             self.result["stopped"] = self.result["stopped"] or str(stopped)
@@ -111,9 +112,8 @@ class Exam:
                 self.values.append(name)
 
     def _late(self) -> dict:
-        return _failed(
-            "TimeoutError", f"the check took longer than {self.learner.seconds} seconds"
-        )
+        said = f"the check took longer than {self.learner.seconds} seconds"
+        return _failed("TimeoutError", said)
 
     def _tested(self, cell: dict) -> dict:
         """Run a test cell; if inputs changed that should not, also as if they had not.
