@@ -272,7 +272,7 @@ def test_what_could_not_be_graded_has_no_points_and_a_reason(graded):
     assert said["stubborn", first].startswith("stopped: it did not end after its ")
     assert "JSON" in said["no notebook", first]
     counted = {(who, name) for who, each in expected.items() for name in each if each[name]}
-    said_so = {("deleted", first), ("copied", first)}
+    said_so = {("deleted", first), ("copied", first), ("raises", first)}
     assert said.keys().isdisjoint(counted - said_so | {("blank", first)})
     assert "is there 2 times; number 1 counts" in said["copied", first]
     if "tampered" in expected:

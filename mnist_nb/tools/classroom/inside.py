@@ -36,6 +36,8 @@ def main() -> None:
     if asked and not os.fork():
         control.close()
         _serve(socket.socket(fileno=numbers[0]))
+    if asked:
+        os.close(numbers[0])
     control.recv(1)  # if the notebook ends its process, the copies for the tests live on
 
 
