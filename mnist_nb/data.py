@@ -9,14 +9,13 @@ torchvision's MD5 checksums if they are downloaded, but not if they come from th
 import hashlib
 import logging
 import os
-from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_data_path
 
 from mnist_nb.errors import DataError, Problem
-from mnist_nb.files import PROJECT, write_whole
+from mnist_nb.files import PROJECT, sha256, write_whole
 from mnist_nb.sources import archives, sources_of
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
@@ -79,26 +78,17 @@ def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str,
     if dataset not in DATASETS or not isinstance(data_dir, str | os.PathLike | None):
         return {}
     raw = data_folder(data_dir) / dataset / "raw"
-    return {
-        path.name: _sha256(path, path.stat().st_size, path.stat().st_ctime_ns)
-        for path in sorted(raw.glob("[!.]*-idx*"))
-        if path.suffix != ".gz" and path.is_file()
-    }
+    files = (p for p in sorted(raw.glob("[!.]*-idx*")) if p.suffix != ".gz" and p.is_file())
+    return {path.name: sha256(path) for path in files}
 
 
-@cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """Return a file's SHA-256 checksum, cached until its size or change time (ns) differs."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _fault(path: Path, sha256: str) -> str | None:
+def _fault(path: Path, checksum: str) -> str | None:
     """Return what is wrong with the file at `path`, or None if it passes the check."""
     try:
         content = path.read_bytes()
     except OSError as error:
         return f"{path.name} is missing" if not path.exists() else f"{path.name}: {error.strerror}"
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != checksum:
         return f"{path.name} ({len(content):,} bytes) has the wrong SHA-256 checksum"
     return None
 
@@ -130,8 +120,8 @@ def _fetch_files(dataset: str, raw: Path) -> None:
         log.info("%s: trying %s", "; ".join(dict.fromkeys(faults.values())), source)
         try:
             for name, content in contents(list(faults)):
-                sha256 = hashlib.sha256(content).hexdigest()
-                if sha256 != known.get(name, sha256):
+                checksum = hashlib.sha256(content).hexdigest()
+                if checksum != known.get(name, checksum):
                     raise DataError(f"its {name} ({len(content):,} bytes) has the wrong SHA-256")
                 write_whole(raw / name, content)
                 log.info("%s is fetched", name)

@@ -33,11 +33,12 @@ def main() -> None:
             os.dup2(null.fileno(), stream)
     control.sendall(b"r")
     asked, numbers, *_ = socket.recv_fds(control, 1, 1)
-    if asked and not os.fork():
+    if not asked:
+        return
+    if not os.fork():
         control.close()
         _serve(socket.socket(fileno=numbers[0]))
-    if asked:
-        os.close(numbers[0])
+    os.close(numbers[0])
     control.recv(1)  # if the notebook ends its process, the copies for the tests live on
 
 

@@ -6,7 +6,6 @@ until nothing is missing.
 """
 
 import functools
-import hashlib
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from packaging.metadata import parse_email
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from mnist_nb.files import sha256
 from mnist_nb.tools.classroom.targets import KitError, Target
 from mnist_nb.tools.environment import PAIR, pins
 
@@ -91,18 +91,6 @@ def listed(wheels: Wheels) -> bytes:
         checksums = " ".join(f"--hash=sha256:{found}" for found in sorted(found))
         lines.append(f"{name}=={version}{f' ; {marker}' if marker else ''} {checksums}")
     return ("\n".join(lines) + "\n").encode()
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 checksum."""
-    return _sha256(path, path.stat().st_size, path.stat().st_mtime_ns)
-
-
-@functools.cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """Return a file's SHA-256 checksum, cached until its size or change time differs."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pair(local: str = "") -> list[str]:
