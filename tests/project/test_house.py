@@ -21,7 +21,7 @@ FLOORS = [
     ["mnist_nb.tools.classroom", "mnist_nb.tools.site"],
     ["the command"],
 ]
-COMMAND = ("mnist_nb.tools.cli", "mnist_nb.tools.cli_authors")
+COMMAND = tuple(f"mnist_nb.tools.cli{part}" for part in ("", "_authors", "_results", "_runs"))
 # What the tools may know of the learning modules: files, errors, the form of a record, and what a
 # check of an exercise raises and sees. All else, such as which parameters there are and what they
 # take, a notebook says of itself.

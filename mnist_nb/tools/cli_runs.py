@@ -1,0 +1,118 @@
+"""Define the commands that run notebooks: run and sweep. `cli` adds them to the command line."""
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from mnist_nb.errors import ParameterError
+from mnist_nb.tools.cli_authors import PATH
+from mnist_nb.tools.endings import stop_like_ctrl_c
+from mnist_nb.tools.project import WALKTHROUGH
+
+ASK_ABOVE = 100  # ask before starting a sweep of more runs
+CHECK_ABOVE = 10_000  # ask before checking more runs, which takes over a second
+MAX_NAMED = 20  # failed runs that a message lists by name
+
+
+@click.command()
+@click.argument("notebook", type=PATH, required=False)
+@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
+              help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
+@click.option("-o", "--output", type=PATH, default=Path("runs"), show_default=True,
+              help="Folder for the executed notebook.")  # fmt: skip
+@stop_like_ctrl_c()
+def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
+    """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
+    from mnist_nb.tools.runs.results import read_record
+    from mnist_nb.tools.runs.run import run
+
+    path = run(notebook or WALKTHROUGH, _without_duplicates(given), output)
+    try:
+        history = read_record(path)["history"]
+    except ValueError:
+        pass  # not one of our notebooks: it leaves no record
+    else:
+        click.echo("\nepoch   training loss   validation loss   validation accuracy")
+        for row in history:
+            losses = [float("nan") if row[k] is None else row[k] for k in
+                      ("train_loss", "val_loss", "val_accuracy")]  # fmt: skip
+            click.echo("{:5}{:16.4f}{:18.4f}{:22.4f}".format(row["epoch"], *losses))
+    click.echo(f"\nThe executed notebook: {path}")
+
+
+def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return `pairs` as a dictionary; raise ParameterError if a name is given twice."""
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name in given:
+            raise ParameterError(
+                f"{name!r} is given twice, as {given[name]!r} and {value!r}; give it once"
+            )
+        given[name] = value
+    return given
+
+
+@click.command()
+@click.argument("notebook", type=PATH, required=False)
+@click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
+              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9).  "
+              "[repeatable]")  # fmt: skip
+@click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
+              help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
+@click.option("-f", "--file", "file", type=PATH,
+              help="YAML file that describes the runs, like those in studies/experiments/; its "
+              "parts are parameters, grid, zip, runs, exclude and include.")  # fmt: skip
+@click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
+              help="Folder for the executed notebooks, or an address like s3://...")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Address of a Dask scheduler, tcp://...  [default: local, one "
+              "worker per core]")  # fmt: skip
+@click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} runs.")
+@stop_like_ctrl_c()
+def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
+    """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
+
+    All runs are checked before the first one starts. To resume an interrupted sweep, give the
+    same command again: finished runs are skipped.
+    """
+    from mnist_nb.tools.runs.plans import SweepError, count, read_plan
+    from mnist_nb.tools.runs.progress import duration
+    from mnist_nb.tools.runs.sweep import carry_out, prepare
+
+    plan = read_plan(file) if file else {}
+    for part, pairs in (("grid", grid), ("parameters", fixed)):
+        plan[part] = {**plan.get(part, {}), **_without_duplicates(pairs)}
+    path = notebook or WALKTHROUGH
+    if (number := count(plan)) > CHECK_ABOVE:
+        click.echo(f"{number:,} runs of {path.name}, before exclusions")
+        if not yes:
+            click.confirm(f"Check {number:,} runs and start those not excluded?", abort=True)
+    prepared = prepare(path, plan, output)
+    runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
+    time = f", about {duration(seconds)} on this machine" if seconds else ""
+    click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "
+               f"{left} to do{time}")  # fmt: skip
+    older = Counter(place.older for place in prepared.places.values() if place.older)
+    for why, number in older.items():
+        click.echo(f"outdated records, kept but not counted: {number} ({why})")
+    if left > ASK_ABOVE and not yes:
+        click.confirm(f"Start {left} runs?", abort=True)
+    ends = carry_out(prepared, scheduler) if left else ()
+    wrong: dict[str, list[str]] = {}
+    for name, outcome in ends:
+        if outcome.state != "finished":
+            wrong.setdefault(outcome.state, []).append(name)
+    finished = runs - sum(map(len, wrong.values()))
+    see = f"to see them: mnist-nb results {output}"
+    if "://" in output:
+        see = "to see them, copy them to this machine, then: mnist-nb results FOLDER"
+    click.echo(f"{finished} of {runs} runs are finished; {see}")
+    if wrong:
+        said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
+                f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
+                for state, names in wrong.items()]  # fmt: skip
+        raise SweepError(f"{'; '.join(said)}; to try them again, give the same command")
+
+
+COMMANDS = (run, sweep)
