@@ -13,6 +13,7 @@ from submissions import HIDDEN, ORIGINALS
 from test_classroom import needs_nbgrader
 
 from mnist_nb.tools.classroom import feedback
+from mnist_nb.tools.classroom.cells import is_test
 from mnist_nb.tools.classroom.grading import Graded
 from mnist_nb.tools.classroom.student import student_version
 
@@ -103,6 +104,18 @@ def test_no_hidden_test_is_on_the_page(page):
 
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and so on").decode()
+
+
+def test_the_page_says_at_its_top_where_points_were_lost_and_leads_there(page):
+    def change(notebook):
+        checks = [cell for cell in notebook.cells if is_test(cell)]
+        for cell, said in zip(checks, ("0 of 1 points.", "2 of 2 points."), strict=False):
+            cell.metadata["mnist_nb_points"] = said
+
+    text = page(change=change)
+    top, _, below = text.partition("</table>")
+    (anchor,) = re.findall(r'<a href="#(lost-\d+)">Task 1: [^<]+: 0 of 1 points\.</a>', top)
+    assert f'id="{anchor}"' in below and "2 of 2 points." not in top
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,15 @@ def test_points_by_hand_are_open_until_they_are_given_in_a_file_and_then_count(b
     assert "plot,2,1.5" in by_hand.file.read_text()
 
 
+def test_points_for_a_learner_or_a_cell_that_is_not_there_are_named(by_hand, caplog):
+    by_hand()
+    line = "\n=adda,01_architecture,plot,2,1\n"
+    by_hand.file.write_text(by_hand.file.read_text().replace("plot,2,", "plot,2,1") + line)
+    assert by_hand()["points"] == "11"
+    assert [r for r in caplog.messages if "=adda for plot of 01_architecture" in r] != []
+    assert len(caplog.messages) == 1, "the right line is not named"
+
+
 @pytest.mark.parametrize("given", ["five", "5", "-1", "nan"])
 def test_points_by_hand_that_cannot_be_are_one_sentence(by_hand, given):
     by_hand()

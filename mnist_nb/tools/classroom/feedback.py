@@ -81,13 +81,13 @@ def parts_of(
             parts.append(("code" if mine.cell_type == "code" else "ours", mine.source))
         parts += [_shown(output) for output in cell.get("outputs", [])]
         if mine is not None and is_manual(mine) and same(cell.source, mine.source):
-            parts.append(("points", f"0 of {points_of(mine):g} points: nothing is written here."))
+            parts.append(("lost", f"0 of {points_of(mine):g} points: nothing is written here."))
         elif mine is not None and is_manual(mine):
             parts.append(
                 ("points", by_hand(points_of(mine), given.get((exercise, name_of(mine)))))
             )
         elif said := cell.metadata.get("mnist_nb_points"):
-            parts.append(("points", said))
+            parts.append(("lost" if said.startswith("0 ") else "points", said))
     return parts
 
 
@@ -156,23 +156,39 @@ def html_of(learner: str, rows: list, parts: list[Part], coloured: bool = True) 
     """Return the page as HTML. Only what is ours is read as Markdown."""
     points, most = (sum(row[k] for row in rows) for k in (1, 2))
     title = html.escape(f"{learner}: {points:g} of {most:g} points")
-    there = {text for kind, text in parts if kind == "heading"}
+    parts, lost = _numbered(parts)
     lines = [
-        f"<tr><th scope=row>{_linked(html.escape(name), name in there)}</th>"
+        f"<tr><th scope=row>{_linked(html.escape(name), name in lost)}</th>"
         f"<td>{points:g} of {most:g}</td>"
-        f"<td>{html.escape(remark)}</td></tr>"
+        f"<td>{'<br>'.join([*filter(None, [html.escape(remark)]), *lost.get(name, [])])}</td></tr>"
         for name, points, most, remark in rows
     ]
-    head = (
-        "<tr><th scope=col>exercises</th><th scope=col>points</th><th scope=col>remark</th></tr>"
-    )
+    head = "<tr>" + "".join(f"<th scope=col>{t}</th>" for t in ("exercises", "points", "remark"))
     body = "\n".join(_part(kind, text, coloured) for kind, text in parts)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><main>\n"
-        f"<h1>{title}</h1>\n<table>{head}{''.join(lines)}</table>\n{body}\n</main></body></html>\n"
+        f"<h1>{title}</h1>\n<table>{head}</tr>{''.join(lines)}</table>\n{body}\n</main></body></html>\n"
     )
+
+
+def _numbered(parts: list[Part]) -> tuple[list[Part], dict[str, list[str]]]:
+    """Return the parts, those with lost points numbered; for each exercise, links to those."""
+    kept, lost, exercise, task = [], {}, "", ""
+    for kind, text in parts:
+        if kind == "heading":
+            exercise, task = text, ""
+            lost[exercise] = []
+        elif kind == "ours" and (found := re.search(r"^## (.+?)( \*\(.*)?$", text, re.M)):
+            task = found[1]
+        elif kind == "lost":
+            number = sum(map(len, lost.values()))
+            title = html.escape(f"{task}: {text}" if task else text)
+            lost[exercise].append(f'<a href="#lost-{number}">{title}</a>')
+            kind = f"lost-{number}"
+        kept.append((kind, text))
+    return kept, lost
 
 
 def _linked(name: str, there: bool) -> str:
@@ -197,6 +213,8 @@ def _part(kind: str, text: str, coloured: bool) -> str:
         return f'<h2 id="{plain}">{plain}</h2>'
     if kind == "points":
         return f"<p><strong>{plain}</strong></p>"
+    if kind.startswith("lost-"):
+        return f'<p id="{kind}"><strong>{plain}</strong></p>'
     note = "<p>This cell does not count and was not executed:</p>" * (kind == "not counted")
     name = {"code": "highlight", "output": "output"}.get(kind, "text")
     return f'{note}<pre class="{name}" tabindex="0">\n{plain}</pre>'

@@ -6,6 +6,7 @@ one that crashes, and none affects another.
 """
 
 import copy
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from mnist_nb.errors import Problem
+from mnist_nb.tools.classroom import by_hand
 from mnist_nb.tools.classroom.attempts import reached_for, remark
 from mnist_nb.tools.classroom.canary import known
 from mnist_nb.tools.classroom.cells import (
@@ -34,6 +36,8 @@ from mnist_nb.tools.classroom.repair import repaired
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 from mnist_nb.tools.classroom.student import require_nbgrader, student_version
 from mnist_nb.tools.classroom.table import Table, page_of, sentence, shown
+
+log = logging.getLogger("mnist_nb")
 
 
 class GradingError(Problem):
@@ -74,7 +78,7 @@ def grade(
     Learners come as they are finished. A cell is interrupted after `seconds`, a notebook is killed
     after five times that. Write a page per learner into `output`, and after each grades.csv.
     Learners whom an earlier grading into `output` has finished are not graded, unless `again` is
-    set or something changed.
+    set or something changed. An exercise of which nobody handed in anything has no row.
 
     Raises:
         StudentError: nbgrader is not installed.
@@ -97,9 +101,11 @@ def grade(
         raise GradingError(f"{submissions} {wrong}; give the folder that has "
                            "LEARNER/EXERCISE.ipynb in it")  # fmt: skip
     exercises = [_Exercise(name, o, student_version(o)) for name, o in originals.items()]
-    blanks = {name: blank for name, _, blank in exercises}
-    table = Table(output, again, [originals, contained, seconds])
+    blanks = {one.name: one.blank for one in exercises}
     handed_in = {person: _found(sources, blanks) for person, sources in people.items()}
+    exercises = [one for one in exercises if _is_assigned(one.name, handed_in)] or exercises
+    blanks = {one.name: one.blank for one in exercises}
+    table = Table(output, again, [originals, [*blanks], contained, seconds])
     waiting = [person for person in people if not table.has(person, handed_in[person])]
     examiner = Examiner({name: cells_of(o) for name, o in originals.items()}) if waiting else None
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -119,6 +125,9 @@ def grade(
             table.add(person, handed_in[person], results)
             yield shown(person), {name: Graded(*row) for name, *row in table.rows_of(person)}
         table.write()
+        for name, exercise, cell in table.unused():
+            said = f"{by_hand.NAME} gives points to {name} for {cell} of {exercise}, where nothing"
+            log.warning("%s waits for points, so they do not count; check the names", said)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         if examiner:
@@ -140,6 +149,12 @@ def _found(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str, 
         return matched(sources, blanks)
     except Exception as error:  # whatever one learner's files cause, the others are graded
         return dict.fromkeys(blanks, HandedIn(None, [sentence(error)]))
+
+
+def _is_assigned(exercise: str, handed_in: dict[str, dict[str, HandedIn]]) -> bool:
+    """Return whether anyone handed in the exercise, or a file that is called like it."""
+    every = [found[exercise] for found in handed_in.values()]
+    return any(f.cells is not None or exercise in " ".join(f.remarks).lower() for f in every)
 
 
 def total(results: dict[str, Graded]) -> tuple[float, float]:
@@ -166,8 +181,8 @@ def _grade_one(
 def _graded(found: HandedIn, exercise: _Exercise, run: Callable[[dict], dict]) -> Graded:
     """Grade what was found for an exercise; an error becomes the remark of the result."""
     tests = {name_of(c): points_of(c) for c in exercise.original.cells if is_test(c)}
-    by_hand = {name_of(c): points_of(c) for c in exercise.original.cells if is_manual(c)}
-    most = sum(tests.values()) + sum(by_hand.values())
+    hand = {name_of(c): points_of(c) for c in exercise.original.cells if is_manual(c)}
+    most = sum(tests.values()) + sum(hand.values())
     if found.cells is None:
         return Graded(0, most, sentence("; ".join(found.remarks)))
     remarks = list(found.remarks)
@@ -190,14 +205,14 @@ def _graded(found: HandedIn, exercise: _Exercise, run: Callable[[dict], dict]) -
                     for name in result.get("late", ())]  # fmt: skip
         remarks += [f"stopped: {result['stopped']}"] * bool(result["stopped"])
         unwritten = {name_of(cell): cell.source for cell in exercise.blank.cells}
-        by_hand = {name_of(cell): by_hand[name_of(cell)] for cell in notebook.cells
-                   if name_of(cell) in by_hand
-                   and not same(cell.source, unwritten[name_of(cell)])}  # fmt: skip
+        hand = {name_of(cell): hand[name_of(cell)] for cell in notebook.cells
+                if name_of(cell) in hand
+                and not same(cell.source, unwritten[name_of(cell)])}  # fmt: skip
     except GradingError:
         raise
     except Exception as error:  # a submitted file can cause any error
         return Graded(0, most, sentence("; ".join([*remarks, sentence(error)])))
-    return Graded(points, most, sentence("; ".join(remarks)), by_hand, notebook)
+    return Graded(points, most, sentence("; ".join(remarks)), hand, notebook)
 
 
 def _written(cells: list[Cell], blank: NotebookNode) -> list[Cell]:

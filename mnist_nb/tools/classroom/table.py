@@ -126,10 +126,16 @@ class Table:
         except OSError as error:
             raise self._full(error) from error
 
+    def unused(self) -> list[by_hand.Key]:
+        """Return the cells for which points are given by hand although none wait for any."""
+        return sorted(self._given.keys() - self._waiting())
+
     def _by_hand(self) -> dict[by_hand.Key, float]:
         """Return the cells that are graded by hand, and those that a file names from before."""
-        cells = {key: float("inf") for key in self._given}
-        return cells | {
+        return {key: float("inf") for key in self._given} | self._waiting()
+
+    def _waiting(self) -> dict[by_hand.Key, float]:
+        return {
             (_neutral(shown(person)), name, cell): most
             for person, rows in self._rows.items()
             for name, _, _, _, hand in rows
