@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,10 +157,14 @@ def _folder_name(values: Mapping[str, Any]) -> str:
     return name or "defaults"
 
 
-def name_parts(name: str, defaults: Mapping[str, Any]) -> frozenset[str]:
-    """Return what a folder's name says, in no order, without the parameters at their defaults."""
-    as_default = {name_of({parameter: value}) for parameter, value in defaults.items()}
-    return frozenset(_ADDED_HASH.sub("", name).split(",")) - as_default - {"defaults"}
+def folder_reader(notebook) -> Callable[[str], frozenset[str]]:
+    """Return a function that takes a folder's name and returns which parameters it says.
+
+    They are in no order, and those at their defaults are left out.
+    """
+    left_out = {name_of({name: value}) for name, value in defaults_of(notebook).items()}
+    left_out.add("defaults")
+    return lambda name: frozenset(_ADDED_HASH.sub("", name).split(",")) - left_out
 
 
 def cut(name: str, size: int) -> str:

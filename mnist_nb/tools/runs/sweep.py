@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
 from mnist_nb.tools.runs.declared import word_reader
-from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, name_parts
+from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, folder_reader
 from mnist_nb.tools.runs.places import (
     Place,
     folders_in,
@@ -75,12 +75,11 @@ def prepare(
 
 def _look_up(sweep: Sweep) -> Sweep:
     """Return `sweep` with the places of the runs in `left`, and `left` without finished ones."""
-    defaults, named = defaults_of(sweep.notebook), {}
+    said, folders, places = folder_reader(sweep.notebook), {}, {}
     for name in folders_in(sweep.folder):
-        named.setdefault(name_parts(name, defaults), []).append(name)
-    places = {}
+        folders.setdefault(said(name), []).append(name)
     for run in with_progress_bar(sweep.left, len(sweep.left), "looked up"):
-        names = named.get(name_parts(run.name, defaults), [])
+        names = folders.get(said(run.name), [])
         places[run.name] = place_of(sweep.folder, run, sweep.stem, names, sweep.again)
     left = [run for run in sweep.left if places[run.name].seconds is None]
     return sweep._replace(places=sweep.places | places, left=left)
@@ -125,7 +124,7 @@ def carry_out(
         client = stack.enter_context(cluster(scheduler, len(sweep.left), sweep.notebook))
         if scheduler:
             check_workers(client, sweep.folder, mark)
-        progress = Progress(len(sweep.left), quiet)
+        progress = Progress(len(sweep.left), quiet, sweep.again)
         try:
             yield from _outcomes(client, sweep, (temp, mark), progress)
         except KeyboardInterrupt:
