@@ -109,7 +109,7 @@ def not_its_record(run: Run, machine: Mapping[str, Any]) -> str | None:
         if "sweep_key" not in machine:
             return "the file there is not a record of a sweep"
         if "sweep_made_from" not in machine:
-            return "its record is of an earlier version, which did not note from which code it is"
+            return "its record does not say which code made it"
         whys = list(_changes(machine["sweep_made_from"], run.made_from))
         for name in NUMERICAL:
             if (then := machine["versions"][name].split("+")[0]) != (here := _version(name)):
