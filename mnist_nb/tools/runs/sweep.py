@@ -18,7 +18,7 @@ from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
 from mnist_nb.tools.runs.declared import word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, folder_reader
-from mnist_nb.tools.runs.places import (
+from mnist_nb.tools.runs.lookup import (
     Place,
     folders_in,
     is_address,

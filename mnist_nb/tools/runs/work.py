@@ -18,7 +18,7 @@ from jupyter_core.utils import ensure_event_loop
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.runs.identity import Run, package_sha256
-from mnist_nb.tools.runs.places import is_address, reason, seconds_taken
+from mnist_nb.tools.runs.lookup import is_address, reason, seconds_taken
 from mnist_nb.tools.runs.run import RunError, execute, note_machine
 
 
