@@ -16,9 +16,12 @@ PER_STEP, PER_RUN = 0.0006, 1.5  # seconds per batch, and per run besides its ba
 class Progress:
     """Show progress: a bar on a terminal, a line per run elsewhere, nothing if `quiet`."""
 
-    def __init__(self, total: int, quiet: bool = False):
+    def __init__(self, total: int, quiet: bool = False, again: bool = False):
         self.bar = tqdm(total=total, desc="runs", disable=True if quiet else None)
         self.lines = self.bar.disable and not quiet
+        self.rest = "give the same command again to run the rest"
+        if again:
+            self.rest = "with --force, the same command runs all of them again"
         self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
 
     def ended(self, name: str, outcome: Outcome) -> None:
@@ -45,10 +48,8 @@ class Progress:
 
     def so_far(self) -> str:
         """Return a sentence about the runs done, for a sweep that ends early."""
-        return (
-            f"{self.done} of {self.total} runs had ended, and finished ones are kept: "
-            "give the same command again to run the rest"
-        )
+        done = f"{self.done} of {self.total} runs had ended"
+        return f"{done}, and finished ones are kept: {self.rest}"
 
     def close(self) -> None:
         """Finish the bar; its last state stays on the terminal."""

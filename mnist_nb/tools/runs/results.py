@@ -144,7 +144,9 @@ def differences(a: dict, b: dict) -> list[str]:
 def _flatten(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield nested items with dotted names, such as (`versions.torch`, "2.13")."""
     for name, value in values.items():
+        if name == "wall_time_s" or name.startswith("sweep_"):
+            continue
         if isinstance(value, dict):
             yield from _flatten(value, f"{above}{name}.")
-        elif name not in ("wall_time_s", "sweep_key", "sweep_notebook"):
+        else:
             yield f"{above}{name}", value
