@@ -1,6 +1,7 @@
 # What authors and instructors do, beyond what the Makefile has for everyone.
 
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
+WALKTHROUGH := notebooks/00_walkthrough.ipynb
 # -I ignores packages in the user's home and in PYTHONPATH
 PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 # absolute paths, as nbgrader runs in different folders
@@ -19,8 +20,11 @@ lint: $(MADE)  ## run ruff, and check the notebooks' format
 	$(PY) -m ruff format --quiet --check .
 	$(COMMAND) lint $(NOTEBOOKS)
 
-refresh: data  ## execute all notebooks again and save them in normal form
-	$(COMMAND) refresh $(NOTEBOOKS)
+# The walkthrough first: it saves the network that other chapters load.
+refresh: data  ## execute all notebooks again, and save them and the walkthrough's network
+	$(COMMAND) refresh $(WALKTHROUGH)
+	cp notebooks/network.safetensors mnist_nb/walkthrough.safetensors
+	$(COMMAND) refresh $(filter-out $(WALKTHROUGH),$(NOTEBOOKS))
 
 docs: $(MADE)  ## update the parameter table and picture in docs/
 	@$(COMMAND) docs

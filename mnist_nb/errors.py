@@ -13,5 +13,9 @@ class DataError(Problem):
     """The files of a dataset are missing or wrong, or cannot be written."""
 
 
+class NetworkError(Problem):
+    """A network cannot be saved, or a file does not hold one."""
+
+
 class ParameterError(Problem, ValueError):
     """A parameter, its value, or a notebook's declaration of its parameters is wrong."""

@@ -4,9 +4,11 @@ import random
 
 import nbformat
 import pytest
+import torch
 from conftest import SLICE, WALKTHROUGH, words
 from source_procedure import losses
 
+from mnist_nb.saving import load_network
 from mnist_nb.tools.runs.results import notebooks_in, read_record
 
 
@@ -25,7 +27,10 @@ def test_the_walkthrough_gives_the_sources_losses_to_the_last_bit(command, tmp_p
 
 
 @pytest.mark.parametrize("preload", [True, False])
-def test_preload_or_not_a_slice_gives_the_sources_losses_to_the_last_bit(data_root, preload):
+def test_preload_or_not_a_slice_gives_the_sources_losses_to_the_last_bit_and_saves_its_network(
+    data_root, preload, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # the last cell saves the network there
     expected = losses(data_root, seed=5, epochs=2, sizes=(640, 160))
     names, values = {}, {name: int(word) for name, word in SLICE.items()}
     for cell in nbformat.read(WALKTHROUGH, as_version=4).cells:
@@ -34,6 +39,8 @@ def test_preload_or_not_a_slice_gives_the_sources_losses_to_the_last_bit(data_ro
         if "parameters" in cell.metadata.get("tags", []):
             names |= values | {"data_dir": data_root, "seed": 5, "preload": preload}
     assert [(row["train_loss"], row["val_loss"]) for row in names["history"]] == expected
+    saved, trained = load_network("network.safetensors"), names["model"].state_dict()
+    assert all(torch.equal(trained[name], p) for name, p in saved.state_dict().items())
 
 
 def test_seed_0_gives_the_losses_that_are_known_for_it(data_root):

@@ -1,6 +1,6 @@
 """Show a drawing pad in JupyterLab, on which you draw a digit and the network reads it.
 
-Its page is plain JavaScript and CSS, in digit_pad.js and digit_pad.css, without a build step.
+Its page is plain JavaScript and CSS, in pad.js and pad.css, without a build step.
 """
 
 from pathlib import Path
@@ -50,8 +50,8 @@ class DigitPad(anywidget.AnyWidget):
     `message`, and copies `turn` to `answered`.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = Path(__file__).with_name("pad.js")
+    _css = Path(__file__).with_name("pad.css")
     drawing = traitlets.Bytes(bytes(SIDE**2)).tag(
         sync=True,
         from_json=lambda sent, _: bytes(sent) if isinstance(sent, memoryview) else b"",
