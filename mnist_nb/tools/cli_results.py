@@ -18,6 +18,7 @@ from mnist_nb.tools.cli_authors import PATH
 @click.option("--html", "form", flag_value="html", help="The table as HTML.")
 def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
     """Show the records of runs, from executed notebooks or folders of them."""
+    from mnist_nb.record import to_json
     from mnist_nb.tools.runs.results import grouped, latest, notebooks_in, read_record, table
 
     found = []
@@ -33,7 +34,7 @@ def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> N
     if older:
         click.echo(f"outdated records left out, as a sweep replaced them: {older}", err=True)
     if form == "json" and not by:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(to_json(found), indent=1, allow_nan=False))
         return
     frame, same = table(found), {}
     names = list(dict.fromkeys(name for record in found for name in record["parameters"]))

@@ -21,7 +21,8 @@ from jupyter_core.utils import ensure_event_loop
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.runs.identity import Run, not_its_record, package_sha256
-from mnist_nb.tools.runs.run import RunError, execute, note_machine
+from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.run import RunError, execute
 
 
 class Outcome(NamedTuple):
