@@ -20,7 +20,7 @@ def digest(notebook: Mapping) -> dict[str, str]:
 
 def changed_parts(notebook: Mapping) -> list[str] | None:
     """Return the parts that have changed since the digest was taken; None if there is none."""
-    then = notebook["metadata"].get("mnist_nb", {}).get(KEY)
+    then = dictionary(notebook["metadata"].get("mnist_nb")).get(KEY)
     if not isinstance(then, Mapping):
         return None
     now = digest(notebook)
@@ -30,7 +30,7 @@ def changed_parts(notebook: Mapping) -> list[str] | None:
 def _parts(notebook: Mapping) -> Iterator[tuple[str, Any]]:
     """Yield (name, content) of each part of a notebook that a run has made or used."""
     metadata = notebook["metadata"]
-    machine = metadata.get("mnist_nb", {})
+    machine = dictionary(metadata.get("mnist_nb"))
     yield "what it says of the machine", {k: v for k, v in machine.items() if k != KEY}
     yield "what papermill says of the run", metadata.get("papermill")
     yield "the order of the cells", [cell.get("id") for cell in notebook["cells"]]
@@ -40,6 +40,11 @@ def _parts(notebook: Mapping) -> Iterator[tuple[str, Any]]:
         yield f"the metadata of {name}", {k: cell["metadata"].get(k) for k in _KEPT}
         if cell["cell_type"] == "code":
             yield f"the outputs of {name}", cell["outputs"]
+
+
+def dictionary(value: Any) -> Mapping:
+    """Return `value` if it is a dictionary, else an empty one: metadata may be anything."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _sha256(content: Any) -> str:

@@ -154,7 +154,8 @@ def _different_numbers(a: list[dict], b: list[dict]) -> list[str]:
         unknown += [f"{key} of epoch {one['epoch']}" for key in one
                     if one[key] is None and other.get(key, 0) is None]  # fmt: skip
         differ = [f"{key} {shown(one.get(key))} | {shown(other.get(key))}"
-                  for key in {**one, **other} if not same(one.get(key), other.get(key))]  # fmt: skip
+                  for key in {**one, **other}
+                  if not same(one.get(key), other.get(key))]  # fmt: skip
         if differ:
             lines = [f"the numbers differ from epoch {one['epoch']}: {'; '.join(differ)}"]
             break
