@@ -263,6 +263,11 @@ def careless_metadata(notebook, chance, other):
     return "what it says of the machine"
 
 
+def lost_digest(notebook, chance, other):
+    del notebook.metadata.mnist_nb[KEY]
+    return "the digest itself"
+
+
 def careless_text(notebook, chance, other):
     notebook.cells[-1].source = notebook.cells[-1].source.replace("larger", "smaller")
     return f"the source of cell {notebook.cells[-1].id}"
@@ -271,8 +276,8 @@ def careless_text(notebook, chance, other):
 def test_a_hundred_tampered_files_of_a_hundred_are_named(folder, record, again):
     other = records.read_executed(folder / "b.ipynb")
     chance = random.Random(0)
-    ways = [*itertools.product(HIDDEN, (True, False)), (careless_metadata, False),
-            (careless_text, False)]  # fmt: skip
+    careless = careless_metadata, careless_text, lost_digest
+    ways = [*itertools.product(HIDDEN, (True, False)), *((way, False) for way in careless)]
     for number in range(100):
         tamper, hides_it = ways[number % len(ways)]
         notebook = copy.deepcopy(record)

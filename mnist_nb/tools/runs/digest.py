@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 KEY = "digest"  # in the metadata under mnist_nb
-_KEPT = ("tags", "nbval", "mnist_nb")  # metadata of a cell that say how it is run and compared
+_OF_EDITORS = (
+    "collapsed",
+    "scrolled",
+    "jupyter",
+    "trusted",
+    "ExecuteTime",
+)  # in a cell's metadata
 
 
 def digest(notebook: Mapping) -> dict[str, str]:
@@ -18,11 +24,12 @@ def digest(notebook: Mapping) -> dict[str, str]:
     return {part: _sha256(content)[:16] for part, content in _parts(notebook)}
 
 
-def changed_parts(notebook: Mapping) -> list[str] | None:
-    """Return the parts that have changed since the digest was taken; None if there is none."""
-    then = dictionary(notebook["metadata"].get("mnist_nb")).get(KEY)
+def changed_parts(notebook: Mapping) -> list[str]:
+    """Return the parts that have changed since the digest was taken; none for older records."""
+    machine = dictionary(notebook["metadata"].get("mnist_nb"))
+    then = machine.get(KEY)
     if not isinstance(then, Mapping):
-        return None
+        return ["the digest itself"] if "package_sha256" in machine else []
     now = digest(notebook)
     return [part for part in {**now, **then} if now.get(part) != then.get(part)]
 
@@ -37,9 +44,12 @@ def _parts(notebook: Mapping) -> Iterator[tuple[str, Any]]:
     for number, cell in enumerate(notebook["cells"], start=1):
         name = f"cell {cell.get('id', number)}"
         yield f"the source of {name}", [cell["cell_type"], cell["source"]]
-        yield f"the metadata of {name}", {k: cell["metadata"].get(k) for k in _KEPT}
+        yield (
+            f"the metadata of {name}",
+            {key: value for key, value in cell["metadata"].items() if key not in _OF_EDITORS},
+        )
         if cell["cell_type"] == "code":
-            yield f"the outputs of {name}", cell["outputs"]
+            yield f"the outputs of {name}", [cell["execution_count"], cell["outputs"]]
 
 
 def dictionary(value: Any) -> Mapping:
