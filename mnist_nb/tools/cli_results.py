@@ -116,7 +116,8 @@ def verify(paths: tuple[Path, ...]) -> None:
         states[verdict.state] += 1
         machines.update(verdict.machine)
     for line, number in machines.items():
-        click.echo(f"the machines differ: {line}" + (f" ({number} records)" if not alone else ""))
+        of = "" if alone else f" (in {number} of {len(found)})"
+        click.echo(f"the machines differ: {line}{of}")
     said = ", ".join(f"{number} {state}" for state, number in states.items())
     click.echo(f"{len(found)} record{'s' * (not alone)}: {said}")
     if wrong := set(states) - set(records.VERIFIED):

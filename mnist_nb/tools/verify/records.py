@@ -30,6 +30,7 @@ from mnist_nb.tools.verify.outputs import DIFFERS, SAME, WITHIN, Output, compare
 
 EDITED, NOT_RUN = "edited", "not verified"
 VERIFIED = (SAME, WITHIN)
+MAX_PARTS = 6  # parts that were edited, in one sentence
 _ENDED_EARLY = re.compile(r"\.(failed|interrupted)(-\d+)?$")
 # parts of the metadata that no number depends on, other than through a part that is compared
 _INCIDENTAL = {"git_commit", "cpu_count"}
@@ -171,7 +172,8 @@ def judge(path: Path, stored: Mapping, new: Mapping) -> Verdict:
                                "versions and this code, and they give the same bits"]  # fmt: skip
     edited = _given_and_assigned(stored)
     if parts := changed_parts(stored):
-        edited.insert(0, f"changed since the run: {', '.join(parts)}")
+        more = f" and {len(parts) - MAX_PARTS} more parts" * (len(parts) > MAX_PARTS)
+        edited.insert(0, f"changed since the run: {', '.join(parts[:MAX_PARTS])}{more}")
     if edited and state in VERIFIED:
         state = EDITED
     return Verdict(str(path), state, [*edited, *why], outputs, machine)
