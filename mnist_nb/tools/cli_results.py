@@ -126,9 +126,10 @@ def verify(paths: tuple[Path, ...]) -> None:
 
 def _headline(verdict) -> str:
     """Return one line on a record: its state, and what was compared."""
-    outputs = [output for _, output in verdict.outputs]
-    numbers = sum(output.numbers for output in outputs)
-    size = f" ({len(outputs)} outputs, {numbers} numbers)" if outputs else ""
+    outputs = [output for _, output in verdict.outputs if output.state != "not compared"]
+    numbers, ignored = sum(o.numbers for o in outputs), len(verdict.outputs) - len(outputs)
+    size = f" ({len(outputs)} outputs, {numbers} numbers" if verdict.outputs else ""
+    size += f"; {ignored} not compared)" if ignored else ")" * bool(size)
     return f"{verdict.path}: {verdict.state}{size}, {verdict.seconds:.1f} s"
 
 

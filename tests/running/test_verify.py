@@ -303,7 +303,7 @@ def say(folder, again, monkeypatch):
 
 
 def test_the_exit_code_tells_the_same_from_different_not_run_and_refused(
-    say, folder, record, tmp_path
+    say, folder, record, again, tmp_path
 ):
     done = say(folder / "a.ipynb")
     assert done.exit_code == 0 and done.stdout.endswith("1 record: 1 the same bits\n")
@@ -312,6 +312,10 @@ def test_the_exit_code_tells_the_same_from_different_not_run_and_refused(
     nbformat.write(record, tmp_path / "bent.ipynb")
     done = say(tmp_path / "bent.ipynb")
     assert done.exit_code == 1 and "epoch 2, val_loss: 0.125, now 0." in done.stdout
+    numbers_of(record)[1]["val_loss"] = numbers_of(again(record))[1]["val_loss"]
+    record.cells[2].metadata["tags"] = ["nbval-ignore-output"]
+    nbformat.write(sealed(record), tmp_path / "hidden.ipynb")
+    assert "(3 outputs, 15 numbers; 1 not compared)" in say(tmp_path / "hidden.ipynb").stdout
     done = say(folder / "n.ipynb")
     assert done.exit_code == 3 and "was never executed" in done.stdout
     (tmp_path / "empty").mkdir()
