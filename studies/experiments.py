@@ -2,7 +2,9 @@
 
 Runs each sweep of studies/experiments/ into build/experiments/, and writes
 studies/experiments.csv: a row per run, with its parameters and the numbers of its last epoch.
-Takes half an hour on two cores; an interrupted study resumes with the same command.
+Says how many rows are those of the table that was there. The records stay in build/experiments/,
+for `mnist-nb verify`. Takes half an hour on two cores; an interrupted study resumes with the
+same command.
 """
 
 import sys
@@ -49,8 +51,12 @@ def main() -> None:
     rows = pd.concat([rows for _, rows in parts], ignore_index=True)
     head = "# a row per run of the walkthrough; what is not named has its default\n"
     text = rows.to_csv(index=False, float_format="%.7g")
+    before = set(TARGET.read_text().splitlines()) if TARGET.exists() else set()
+    equal = sum(line in before for line in text.splitlines()[1:])
     write_whole(TARGET, (head + f"# {'; '.join(sorted(versions))}\n" + text).encode())
-    print(f"written: {TARGET}, {len(rows)} runs")
+    print(
+        f"written: {TARGET}, {len(rows)} runs, of which {equal} have the numbers they had before"
+    )
 
 
 if __name__ == "__main__":

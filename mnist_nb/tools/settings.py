@@ -21,6 +21,9 @@ _NEEDED = {
     "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX", "PYTHONSAFEPATH", "PYTHONUSERBASE", "PYTHONUTF8",
 }  # fmt: skip
 
+# Unless the environment says otherwise: a sum's last bits depend on the number of threads.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
 # Matplotlib prefers a matplotlibrc in the working folder to the one in MATPLOTLIBRC. The kernel
 # runs this code first, in its own namespace, so that Matplotlib is imported in another folder.
 _KERNEL_CONFIG = """\
@@ -39,6 +42,7 @@ if os.path.exists("matplotlibrc"):
 def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return a copy of `environment` for a kernel, without the user's personal settings.
 
+    A kernel computes with one thread, unless `environment` or its notebook sets a number.
     IPython and Jupyter write into `folder`, which is created if necessary; the caller removes it
     in the end. Matplotlib keeps its list of fonts in the user's cache folder, or in `folder` if
     that cannot be written.
@@ -53,15 +57,19 @@ def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         for name, value in environment.items()
         if name in _NEEDED or not name.startswith(_PERSONAL)
     }
-    return harmless | {
-        "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
-        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
-        "JUPYTER_RUNTIME_DIR": str(folder),
-        "MATPLOTLIBRC": str(folder / "matplotlibrc"),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Jupyter's default
-        "MPLCONFIGDIR": str(_font_cache(folder)),
-    }
+    return (
+        _ONE_THREAD
+        | harmless
+        | {
+            "IPYTHONDIR": str(folder / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
+            "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+            "JUPYTER_RUNTIME_DIR": str(folder),
+            "MATPLOTLIBRC": str(folder / "matplotlibrc"),
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Jupyter's default
+            "MPLCONFIGDIR": str(_font_cache(folder)),
+        }
+    )
 
 
 def _font_cache(otherwise: Path) -> Path:

@@ -18,7 +18,7 @@ from torchvision import datasets
 from mnist_nb import data, sources
 from mnist_nb.errors import DataError, ParameterError
 from mnist_nb.parameters import RULES, check_parameters
-from mnist_nb.record import MIME
+from mnist_nb.record import MIME, NOT_FINITE
 from mnist_nb.tools.runs.declared import declared_parameters, named_checker, read_values
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
@@ -238,7 +238,7 @@ def outcome(walkthrough, values) -> str:
     assert record["parameters"] == {name: values[name] for name in RULES} | chosen
     for row in record["history"]:
         for name in ("train_loss", "val_loss", "val_accuracy"):
-            assert row[name] is None or math.isfinite(row[name])
+            assert row[name] in NOT_FINITE or math.isfinite(row[name])
     return "ran"
 
 

@@ -1,6 +1,7 @@
 """Records that are old, cut off, bent or not ours: named in one sentence, and on it goes."""
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -110,13 +111,47 @@ def test_a_loss_that_diverged_is_read(results):
     assert results(json.dumps(changed(history=row(train_loss=None, val_loss=None)))) == ""
 
 
-@pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan])
-def test_a_loss_that_diverged_is_recorded_as_null(monkeypatch, loss):
+DIVERGED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@pytest.mark.parametrize("word", DIVERGED)
+def test_a_loss_that_diverged_is_recorded_by_its_name_and_read_back(monkeypatch, tmp_path, word):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda output, **_: shown.append(output))
-    history = [RECORD["history"][0] | {"train_loss": loss}]
-    show_record("n", {}, history)
-    assert shown[0][MIME]["history"] == [history[0] | {"train_loss": None}]
+    history = [RECORD["history"][0] | {"train_loss": DIVERGED[word]}]
+    show_record("n", {"limits": [DIVERGED[word], 1.0]}, history)
+    assert shown[0][MIME]["history"] == [history[0] | {"train_loss": word}]
+    assert shown[0][MIME]["parameters"] == {"limits": [word, 1.0]}
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps(changed(**shown[0][MIME]), allow_nan=False))
+    (row,) = read_record(path)["history"]
+    assert str(row["train_loss"]) == str(DIVERGED[word])
+    said = CliRunner().invoke(main, ["results", str(path), "--json"]).stdout
+    (record,) = json.loads(said, parse_constant=pytest.fail)
+    assert record["history"][0]["train_loss"] == word
+
+
+def said_of(tmp_path, *losses) -> list[str]:
+    """What `compare` says of two records with these losses in a sixth epoch."""
+    for name, loss in zip("ab", losses, strict=True):
+        (tmp_path / name).write_text(json.dumps(changed(history=row(train_loss=loss))))
+    found = CliRunner().invoke(main, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert found.exit_code == 0
+    return found.stdout.splitlines()
+
+
+def test_nan_is_the_same_as_nan_and_differs_from_infinity_and_from_what_is_not_known(tmp_path):
+    assert said_of(tmp_path, "NaN", "NaN") == ["the numbers are identical in 6 epochs"]
+    for one, other in itertools.permutations([*map(json.dumps, DIVERGED), "null", "0.5"], 2):
+        (line,) = said_of(tmp_path, json.loads(one), json.loads(other))
+        one, other = one.strip('"'), other.strip('"')
+        assert line == f"the numbers differ from epoch 6: train_loss {one} | {other}"
+
+
+def test_two_losses_of_old_records_that_diverged_are_not_called_equal(tmp_path):
+    unknown, equal = said_of(tmp_path, None, None)
+    assert unknown.startswith("not compared: train_loss of epoch 6; these records are from a ver")
+    assert equal == "the other numbers are identical in 6 epochs"
 
 
 def test_cut_off_at_any_byte_it_is_no_record(tmp_path):

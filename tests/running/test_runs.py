@@ -14,7 +14,7 @@ from torchvision import datasets
 from mnist_nb.sources import LOCAL_FOLDERS
 from mnist_nb.tools import kernels
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs.run import _git_commit
+from mnist_nb.tools.runs.machine import _git_commit
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_repository_around_the_project_is_not_noted_as_its_own(tmp_path, monke
     inside = tmp_path / "project"
     inside.mkdir()
     for folder, is_own in ((tmp_path, True), (inside, False)):
-        monkeypatch.setattr("mnist_nb.tools.runs.run.PROJECT", folder)
+        monkeypatch.setattr("mnist_nb.tools.runs.machine.PROJECT", folder)
         assert bool(_git_commit()) == is_own
 
 

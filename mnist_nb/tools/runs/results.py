@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from mnist_nb.errors import ParameterError
-from mnist_nb.record import MIME, SCHEMA
+from mnist_nb.record import MIME, NOT_FINITE, SCHEMA
 
 _NUMBERS = ("train_loss", "val_loss", "val_accuracy")
+# parts of the metadata that say nothing of the machine, or differ from run to run
+_NOT_COMPARED = ("wall_time_s", "digest")
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record in the executed notebook at `path`, with its machine metadata.
+
+    Words for numbers that JSON does not have, such as "NaN", become those numbers in its history.
+    In older records these are null, whichever they were, and stay None.
 
     Raises:
         ValueError: there is no file, no valid notebook, or no valid record in it.
@@ -43,14 +48,22 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: its record is not complete, or not of schema {SCHEMA}; run it again"
         )
-    return {"file": str(path)} | records[-1] | {"file": str(path), "machine": machine}
+    history = [{k: number(v) for k, v in row.items()} for row in records[-1]["history"]]
+    of_file = {"file": str(path), "machine": machine}
+    return {"file": str(path)} | records[-1] | {"history": history} | of_file
+
+
+def number(value: Any) -> Any:
+    """Return the number for which `value` is the word in a record; others as they are."""
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def _is_complete(record: Any, machine: dict) -> bool:
     """Return whether `record` is as `show_record` writes it, and both are strict JSON."""
     try:
         rows = record["history"]
-        numbers = [row[key] for row in rows for key in _NUMBERS if row[key] is not None]
+        numbers = [row[key] for row in rows for key in _NUMBERS
+                   if row[key] is not None and str(row[key]) not in NOT_FINITE]  # fmt: skip
         json.dumps([record, machine], allow_nan=False, ensure_ascii=False).encode()
         return (
             record["schema"] == SCHEMA
@@ -126,27 +139,53 @@ def differences(a: dict, b: dict) -> list[str]:
     """Return the differences of two records, a line each; the last is about the numbers."""
     lines = []
     for part in ("parameters", "machine"):
-        flat = [dict(_flatten(record[part])) for record in (a, b)]
+        flat = [dict(flatten(record[part])) for record in (a, b)]
         for name in sorted(flat[0].keys() | flat[1].keys()):
             here, there = (values.get(name, "nothing") for values in flat)
             if here != there:
                 lines.append(f"{part}: {name}: {here} | {there}")
-    for one, other in zip(a["history"], b["history"], strict=False):
-        differ = [f"{key} {one[key]} | {other[key]}" for key in _NUMBERS if one[key] != other[key]]
+    return [*lines, *_different_numbers(a["history"], b["history"])]
+
+
+def _different_numbers(a: list[dict], b: list[dict]) -> list[str]:
+    """Return a sentence on where two histories differ, after one on what cannot be compared."""
+    lines, unknown = [], []
+    for one, other in zip(a, b, strict=False):
+        unknown += [f"{key} of epoch {one['epoch']}" for key in one
+                    if one[key] is None and other.get(key, 0) is None]  # fmt: skip
+        differ = [f"{key} {shown(one.get(key))} | {shown(other.get(key))}"
+                  for key in {**one, **other}
+                  if not same(one.get(key), other.get(key))]  # fmt: skip
         if differ:
-            return [*lines, f"the numbers differ from epoch {one['epoch']}: {'; '.join(differ)}"]
-    lengths = [len(record["history"]) for record in (a, b)]
-    shared = f"the numbers are identical in {min(lengths)} epochs"
-    more = f"; one has {lengths[0]} epochs, the other {lengths[1]}"
-    return [*lines, shared + more * (lengths[0] != lengths[1])]
+            lines = [f"the numbers differ from epoch {one['epoch']}: {'; '.join(differ)}"]
+            break
+    else:
+        which = "the other numbers" if unknown else "the numbers"
+        shared = f"{which} are identical in {min(len(a), len(b))} epochs"
+        more = f"; one has {len(a)} epochs, the other {len(b)}"
+        lines = [shared + more * (len(a) != len(b))]
+    if unknown:
+        lines.insert(0, f"not compared: {', '.join(unknown)}; these records are from a version "
+                     "that stored null for NaN and for infinity")  # fmt: skip
+    return lines
 
 
-def _flatten(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values of JSON are the same; NaN is the same as itself."""
+    return one == other or (one != one and other != other)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a record stores it, such as 0.25, NaN or null."""
+    return json.dumps(value)
+
+
+def flatten(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield nested items with dotted names, such as (`versions.torch`, "2.13")."""
     for name, value in values.items():
-        if name == "wall_time_s" or name.startswith("sweep_"):
+        if name in _NOT_COMPARED or name.startswith("sweep_"):
             continue
         if isinstance(value, dict):
-            yield from _flatten(value, f"{above}{name}.")
+            yield from flatten(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value

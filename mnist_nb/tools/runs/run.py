@@ -1,17 +1,13 @@
 """Run one notebook with parameters through papermill, and keep the executed notebook.
 
-The command `run` calls `run`; workers of a sweep call `execute` and `note_machine`.
+The command `run` calls `run`; workers of a sweep call `execute`.
 """
 
 import contextlib
-import importlib.metadata
 import itertools
 import logging
 import os
-import platform
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,15 +17,13 @@ from typing import Any
 
 import nbformat
 
-from mnist_nb import data
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
-from mnist_nb.tools.project import PROJECT
 from mnist_nb.tools.runs.declared import read_values
 from mnist_nb.tools.runs.identity import cut, name_of
-from mnist_nb.tools.runs.results import read_record
+from mnist_nb.tools.runs.machine import note_machine
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is
 # harmless, but tornado would print a traceback.
@@ -184,56 +178,3 @@ def _keep_incomplete(unfinished: Path, folder: Path, name: str) -> str:
         return f"the notebook so far is kept as {_keep(unfinished, folder, name)}"
     except RunError as error:
         return str(error)
-
-
-def note_machine(path: Path, wall_time: float, **more: str) -> None:
-    """Write versions, processor, time and the like, and `more`, into a notebook's metadata."""
-    try:
-        parameters = read_record(path)["parameters"]
-    except ValueError:
-        parameters = {}  # not one of our notebooks: it leaves no record
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata["mnist_nb"] = {
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("mnist-nb", "torch", "torchvision", "numpy", "papermill")
-        },
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(parameters.get("device")),
-        "cpu_count": os.cpu_count(),
-        "num_threads": parameters.get("num_threads"),
-        "git_commit": _git_commit(),
-        "data_sha256": data.hashes(parameters.get("dataset"), parameters.get("data_dir")),
-        "wall_time_s": round(wall_time, 3),
-        **more,
-    }
-    write_whole(path, nbformat.writes(notebook).encode())
-
-
-def _processor(device: Any) -> str:
-    """Return the name of the CUDA device used, or else of this machine's processor."""
-    if isinstance(device, str) and device.startswith("cuda"):
-        import torch  # slow to import, so only for runs on CUDA
-
-        return torch.cuda.get_device_name(device)
-    with contextlib.suppress(OSError):  # Linux only
-        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
-
-
-def _git_commit() -> str | None:
-    """Return this project's commit, with "+changes" if files differ from it.
-
-    None if the project folder has no .git: a repository further up belongs to another project.
-    """
-    if not (PROJECT / ".git").exists():
-        return None
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*",
-               "--dirty=+changes"]  # fmt: skip
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

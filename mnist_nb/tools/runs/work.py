@@ -19,7 +19,8 @@ from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.runs.identity import Run, package_sha256
 from mnist_nb.tools.runs.lookup import is_address, reason, seconds_taken
-from mnist_nb.tools.runs.run import RunError, execute, note_machine
+from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.run import RunError, execute
 
 
 class Outcome(NamedTuple):
