@@ -22,6 +22,7 @@ from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.runs.identity import Run, not_its_record, package_sha256
 from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.places import is_address, probe, read, reason, write
 from mnist_nb.tools.runs.run import RunError, execute
 
 
@@ -65,11 +66,6 @@ def place_of(folder: str, run: Run, stem: str) -> Place:
         return Place(path, None, older)
 
 
-def is_address(place: str) -> bool:
-    """Return whether `place` is an address for papermill, not a path."""
-    return "://" in place
-
-
 def seconds_taken(place: str, key: str) -> float | None:
     """Return the seconds of the run stored at `place`; None if it is not the run with `key`."""
     machine = _machine_metadata(place) or {}
@@ -79,12 +75,7 @@ def seconds_taken(place: str, key: str) -> float | None:
 def _machine_metadata(place: str) -> dict | None:
     """Return the machine metadata at `place`: None if nothing is there, {} if it has none."""
     try:
-        if is_address(place):
-            from papermill.iorw import papermill_io
-
-            text = papermill_io.read(place)
-        else:
-            text = Path(place).read_bytes()
+        text = read(place)
     except Exception as error:  # each store has its own errors
         if not is_address(place):
             return {} if os.path.lexists(place) else None
@@ -163,9 +154,7 @@ def write_error(folder: str, size: int, mark: str = "") -> str:
     """
     try:
         if is_address(folder):
-            from papermill.iorw import papermill_io
-
-            papermill_io.write("{}", f"{folder.rstrip('/')}/.sweep.json")
+            probe(folder)
             return ""
         if mark and not os.path.isfile(mark):
             return f"{platform.node()} does not see the folder {os.path.dirname(mark)}"
@@ -178,11 +167,6 @@ def write_error(folder: str, size: int, mark: str = "") -> str:
                 os.rmdir(folder)  # if it is empty
         return f"{folder} cannot be written ({reason(error)})"
     return ""
-
-
-def reason(error: BaseException) -> str:
-    """Return a short description of an error, on one line."""
-    return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _store_or_keep(notebook: Path, place: str) -> str:
@@ -199,9 +183,7 @@ def _store_or_keep(notebook: Path, place: str) -> str:
 def _write(notebook: Path, place: str) -> None:
     """Write the file `notebook` to `place`."""
     if is_address(place):
-        from papermill.iorw import papermill_io
-
-        papermill_io.write(notebook.read_text(encoding="utf-8"), place)
+        write(notebook.read_text(encoding="utf-8"), place)
     else:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(place), notebook.read_bytes())
