@@ -30,7 +30,8 @@ class Shelf(dict):
     def listdir(self, folder):
         inside = [place for place in self if place.startswith(f"{folder.rstrip('/')}/")]
         names = {place[len(folder.rstrip("/")) + 1 :].partition("/")[0] for place in inside}
-        return [self.shown(f"{folder.rstrip('/')}/{name}") for name in sorted(names)]
+        # some stores list the folder itself, too
+        return [self.shown(f"{folder.rstrip('/')}/{name}") for name in ["", *sorted(names)]]
 
 
 @pytest.fixture

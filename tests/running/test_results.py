@@ -143,7 +143,8 @@ def test_a_record_is_found_without_parsing_all_as_it_is_found_by_parsing_all(cou
     text = as_stored(content).encode()
     assert _last_record(text)._replace(notebook=content) == _whole(text)
     # an older record before it, and texts that look like one, do not count
-    decoy = copy.deepcopy(content["cells"][-1])
+    decoy = copy.deepcopy(next(c for c in content["cells"] if c["cell_type"] == "code"))
+    decoy |= {"execution_count": 99, "metadata": {}}
     text_like = text.decode().split("\n")
     decoy["outputs"] = [{"data": {MIME: {"schema": 0}, "text/plain": text_like}, "metadata": {},
                          "output_type": "display_data"}]  # fmt: skip

@@ -108,7 +108,7 @@ def _below(folder: str) -> Iterator[str]:
 
     for listed in papermill_io.listdir(folder):
         whole, own = (place.rstrip("/").rpartition("://")[2] for place in (listed, folder))
-        if whole == own:
+        if whole in ("", own):
             continue  # some stores list a folder, or a file, as its own content
         name = whole.rpartition("/")[2]
         if name.endswith(".ipynb"):
