@@ -72,7 +72,7 @@ def results(places, by, sort, epochs: bool, form: str | None, picture: Path | No
     elif form == "html":
         click.echo(_page(runs, by, frame, note))
     else:
-        exact = {name: str for name in names if name in frame}
+        exact = dict.fromkeys(set(names) & set(frame), tables.as_text)
         click.echo(frame.to_string(index=False, float_format="{:.4f}".format, formatters=exact))
         click.echo(f"\n{note}" * bool(note), nl=bool(note))
 

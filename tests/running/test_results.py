@@ -166,6 +166,17 @@ def test_a_record_may_have_any_numbers_and_not_the_same_in_all_runs_and_epochs(t
     assert "rmse 3 | 4.0" in say("compare", tmp_path / "a.ipynb", tmp_path / "b.ipynb").stdout
 
 
+def test_a_parameter_that_some_runs_lack_keeps_its_value_in_the_others(tmp_path):
+    store(tmp_path / "a.ipynb", record({"loss": 1}, width=64, limit=None, big=2**60 + 1))
+    store(tmp_path / "b.ipynb", record({"loss": 2}, limit=3))
+    a, b = table(tmp_path)
+    assert [a[n] for n in ("width", "limit", "big")] == ["64", "", str(2**60 + 1)]
+    assert [b[n] for n in ("width", "limit", "big")] == ["", "3", ""]
+    shown = say("results", tmp_path).stdout
+    assert " 64 " in shown and "64.0" not in shown and "nan" not in shown
+    assert [row["width"] for row in table(tmp_path, "--by", "width")] == ["64", ""]
+
+
 def test_a_number_that_has_the_name_of_a_parameter_does_not_take_its_place(tmp_path):
     store(tmp_path / "a.ipynb", record({"lr": 0.5, "run": 7.0}, lr=1.0, width=64))
     (row,) = table(tmp_path)
@@ -202,6 +213,12 @@ def test_a_run_of_papermill_has_its_parameters_its_scraps_and_its_time(tmp_path)
         bent["metadata"] |= strange
         (tmp_path / "a.ipynb").write_text(json.dumps(bent))
         assert say("results", tmp_path).stderr.count("\n") <= 1
+
+
+def test_a_record_of_ours_that_papermill_alone_has_run_has_its_time(tmp_path):
+    store(tmp_path / "a.ipynb", record({"loss": 1}), papermill=DONE)
+    store(tmp_path / "b.ipynb", record({"loss": 1}), papermill=DONE, wall_time_s=1.5)
+    assert [row["wall_time_s"] for row in table(tmp_path)] == ["2.5", "1.5"]
 
 
 def test_the_line_that_the_guide_gives_for_other_notebooks_leaves_a_record(tmp_path, monkeypatch):

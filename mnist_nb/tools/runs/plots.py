@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mnist_nb.errors import ParameterError
-from mnist_nb.tools.runs.tables import grouped, numbers_of, table
+from mnist_nb.tools.runs.tables import grouped, numbers_of, ordered, table
 
 # Dark enough on white for thin lines (a contrast of 3 or more); markers and dashes differ, too.
 LOOKS = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#008A64", "^", "-."),
@@ -57,11 +57,21 @@ def draw(runs: list[dict[str, Any]], by: list[str]) -> Drawing:
         raise ParameterError(f"{len(by)} parameters vary ({', '.join(by)}), and a plot shows two "
                              "at most; choose them with --by")  # fmt: skip
     if len(by) == 2:
-        return _maps(grouped(last, by, panels), panels, by)
+        return _maps(_grouped(last, by, panels), panels, by)
     values = last[by[0]].map(str).nunique() if by else 1
     if by and (values > len(LOOKS) or len(epochs) == len(last)):
-        return _points(grouped(last, by, panels), panels, by[0])
-    return _curves(grouped(epochs, [*by, "epoch"], panels), panels, by)
+        return _points(_grouped(last, by, panels), panels, by[0])
+    return _curves(_grouped(epochs, [*by, "epoch"], panels), panels, by)
+
+
+def _grouped(frame: pd.DataFrame, by: list[str], panels: list[str]) -> pd.DataFrame:
+    """Group like `grouped`; values of several types become categories, in order and by name."""
+    found = grouped(frame, by, panels)
+    for name in by:
+        if found[name].dtype == object:
+            names = dict.fromkeys(ordered(found, [name])[name].map(str))
+            found[name] = pd.Categorical(found[name].map(str), names, ordered=True)
+    return found
 
 
 def _varying(runs: list[dict[str, Any]]) -> list[str]:
@@ -91,7 +101,7 @@ def _panels(names: list[str], size: tuple[float, float], **labels) -> tuple[Figu
 def _curves(frame: pd.DataFrame, panels: list[str], by: list[str]) -> Drawing:
     """Draw lines over the epochs: one for each value of the parameter in `by`, if there is one."""
     figure, axes = _panels(panels, (4, 3.4), xlabel="epoch")
-    lines = list(frame.groupby(by[0], sort=False, dropna=False)) if by else [("", frame)]
+    lines = list(frame.groupby(by[0], observed=True, dropna=False)) if by else [("", frame)]
     for (label, rows), (colour, marker, dashes) in zip(lines, LOOKS, strict=False):
         for ax, name in zip(axes, panels, strict=True):
             mean, spread = _finite(rows[f"{name}_mean"]), _finite(rows[f"{name}_std"])

@@ -58,13 +58,15 @@ def read_run(place: Path | str) -> dict[str, Any]:
     found = _stored(place)
     if why := found.papermill and why_unfinished(found.papermill, found.counts):
         raise Unfinished(why)
+    if found.papermill:
+        noted = {"wall_time_s": found.papermill.get("duration")}
+        found = found._replace(machine=noted | found.machine)
     if found.record is None and found.papermill:
         try:
             record = record_of(str(place), found.notebook)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{place}: is not a complete notebook") from error
-        machine = {"wall_time_s": found.papermill.get("duration")} | found.machine
-        found = found._replace(record=record, machine=machine)
+        found = found._replace(record=record)
     return _record(place, found)
 
 

@@ -1,6 +1,7 @@
 """Make tables of runs: a row per run or per epoch, groups over seeds, in any order."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,21 @@ def table(runs: list[dict[str, Any]], epochs: bool = False) -> pd.DataFrame:
         if not epochs:
             seconds = run["machine"].get(TIME)
             rows[-1][TIME] = seconds if type(seconds) is float else None
-    order = ["run", *parameters_of(runs), *["epoch"] * epochs, *columns.values()]
-    order = list(dict.fromkeys(order + [TIME] * (not epochs)))
-    floats = [*columns.values(), *[TIME] * (not epochs)]
-    return pd.DataFrame(rows, columns=order).astype(dict.fromkeys(floats, float))  # None: nan
+    numbers = [*columns.values(), *[TIME] * (not epochs)]
+    order = dict.fromkeys(["run", *parameters_of(runs), *["epoch"] * epochs, *numbers])
+    return pd.DataFrame({name: _column([row.get(name, math.nan) for row in rows], name in numbers)
+                         for name in order})  # fmt: skip
+
+
+def _column(values: list, is_number: bool) -> pd.Series:
+    """Return a column: floats for a number; a parameter's values as they are, nan where it lacks.
+
+    pandas alone would make floats of whole numbers where one is missing.
+    """
+    if is_number:
+        return pd.Series(values, dtype=float)  # None becomes nan
+    mixed = any(value is None or value != value for value in values)
+    return pd.Series(values, dtype=object if mixed else None)
 
 
 def grouped(frame: pd.DataFrame, by: list[str], numbers: list[str]) -> pd.DataFrame:
@@ -83,13 +95,17 @@ def grouped(frame: pd.DataFrame, by: list[str], numbers: list[str]) -> pd.DataFr
     """
     for name in by:
         _check_column(frame, name)
-    mixed = {name: frame[name].map(str) for name in by if frame[name].dtype == object}
-    groups = frame.assign(**mixed).groupby(by, dropna=False)
+    places = {name: _comparable(frame[name]) for name in by if frame[name].dtype == object}
+    groups = frame.assign(**places).groupby(by, dropna=False)
     columns = {"runs": groups.size()}
     for name in [*numbers, *[TIME] * (TIME in frame)]:
         one, exact = groups[name], name == TIME
         columns |= {f"{name}_mean": one.mean(skipna=exact), f"{name}_std": one.std(skipna=exact)}
-    return pd.DataFrame(columns).reset_index()
+    found = pd.DataFrame(columns).reset_index()
+    for name, place in places.items():
+        values = dict(zip(place, frame[name], strict=True))
+        found[name] = pd.Series([values[at] for at in found[name]], dtype=object)
+    return found
 
 
 def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -130,6 +146,11 @@ def without_constants(frame: pd.DataFrame, names: list[str]) -> tuple[pd.DataFra
     same = {name: frame[name].iloc[0] for name in names
             if len({repr(value) for value in frame[name]}) == 1}  # fmt: skip
     return frame.drop(columns=list(same)), same
+
+
+def as_text(value: Any) -> str:
+    """Return a parameter's value as text; nothing for a run that lacks it."""
+    return "" if value != value else str(value)
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
