@@ -21,12 +21,9 @@ MAX_SAID = 4  # sentences about one of several records
 @click.option("--by", multiple=True, metavar="NAME",
               help="Group by this parameter: number of runs, mean and standard deviation.  "
               "[repeatable]")  # fmt: skip
-@click.option(
-    "--sort",
-    multiple=True,
-    metavar="COLUMN",
-    help="Sort by this column; -COLUMN sorts from the highest down.  [repeatable]",
-)
+@click.option("--sort", multiple=True, metavar="COLUMN",
+              help="Sort by this column; -COLUMN sorts from the highest down.  "
+              "[repeatable]")  # fmt: skip
 @click.option("--epochs", is_flag=True, help="One row per epoch, not only the last one's numbers.")
 @click.option("--json", "form", flag_value="json",
               help="All records (with --by, --sort or --epochs, the table) as JSON.")  # fmt: skip
@@ -47,34 +44,43 @@ def results(places, by, sort, epochs: bool, form: str | None, picture: Path | No
     runs, left_out = runs_in(list(places))
     for line in left_out:
         click.echo(line, err=True)
-    if form == "json" and not (by or sort or epochs or picture) and runs:
-        click.echo(json.dumps(to_json(runs), indent=1, allow_nan=False))
-        return
     from mnist_nb.tools.runs import tables  # slow to import, as pandas is
 
     if not runs:
         raise click.ClickException(tables.no_runs(places))
-    names, numbers = tables.parameters_of(runs), list(tables.numbers_of(runs).values())
-    frame, same = tables.table(runs, epochs), {}
-    if by:
-        frame = tables.grouped(frame, [*by, *["epoch"] * epochs], numbers)
-    frame = tables.ordered(frame, list(sort))
+    by = list(dict.fromkeys(by))
+    frame, names = _table(runs, by, sort, epochs), tables.parameters_of(runs)
+    if picture:
+        _draw(runs, by, picture)
+    same = {}
     if form in (None, "html") and not by:
         frame, same = tables.without_constants(frame, names)
     note = ", ".join(f"{name}={value}" for name, value in same.items())
     note = f"the same in all runs: {note}" if same else ""
-    if picture:
-        _draw(runs, by, picture)
     if form == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
     elif form == "json":
-        click.echo(json.dumps(tables.as_json(frame), indent=1))
+        said = tables.as_json(frame) if by or sort or epochs else to_json(runs)
+        click.echo(json.dumps(said, indent=1, allow_nan=False))
     elif form == "html":
         click.echo(_page(runs, by, frame, note))
     else:
         exact = dict.fromkeys(set(names) & set(frame), tables.as_text)
         click.echo(frame.to_string(index=False, float_format="{:.4f}".format, formatters=exact))
-        click.echo(f"\n{note}" * bool(note), nl=bool(note))
+        if note:
+            click.echo(f"\n{note}")
+
+
+def _table(runs: list[dict], by: list[str], sort: tuple[str, ...], epochs: bool):
+    """Return the table that the options ask for, as a DataFrame."""
+    from mnist_nb.tools.runs import tables
+
+    frame = tables.table(runs, epochs)
+    if by:
+        numbers = [*tables.numbers_of(runs).values(), *[tables.TIME] * (not epochs)]
+        by = dict.fromkeys([*by, *["epoch"] * epochs])
+        frame = tables.grouped(frame, list(by), numbers)
+    return tables.ordered(frame, list(sort))
 
 
 def _check_kind(picture: Path | None) -> None:
@@ -84,11 +90,11 @@ def _check_kind(picture: Path | None) -> None:
                                    "choose another name with --plot")  # fmt: skip
 
 
-def _draw(runs: list[dict], by: tuple[str, ...], picture: Path) -> None:
+def _draw(runs: list[dict], by: list[str], picture: Path) -> None:
     from mnist_nb.files import write_whole
     from mnist_nb.tools.runs.plots import as_bytes, draw
 
-    drawing = draw(runs, list(by))
+    drawing = draw(runs, by)
     try:
         write_whole(picture, as_bytes(drawing, picture.suffix[1:]))
     except OSError as error:
@@ -97,13 +103,13 @@ def _draw(runs: list[dict], by: tuple[str, ...], picture: Path) -> None:
     click.echo(f"{picture}: {drawing.alt}", err=True)
 
 
-def _page(runs: list[dict], by: tuple[str, ...], frame, note: str) -> str:
+def _page(runs: list[dict], by: list[str], frame, note: str) -> str:
     from mnist_nb.tools.runs.page import page
     from mnist_nb.tools.runs.plots import as_bytes, draw
 
     svg, alt = None, ""
     try:
-        drawing = draw(runs, list(by))
+        drawing = draw(runs, by)
         svg, alt = as_bytes(drawing, "svg"), drawing.alt
     except ParameterError as error:  # the table says it all
         click.echo(f"the page has no plot: {error}", err=True)

@@ -223,7 +223,7 @@ def test_a_record_bent_at_any_place_is_read_or_named(results, changes):
 def test_a_group_has_the_mean_and_the_standard_deviation_of_its_runs():
     columns = ["rmse", "wall_time_s"]
     frame = pd.DataFrame({"lr": [1, 1, 1, 2]} | {name: [0.0, 0.3, 3.0, 5.0] for name in columns})
-    found = grouped(frame, ["lr"], ["rmse"])
+    found = grouped(frame, ["lr"], columns)
     assert found["runs"].tolist() == [3, 1]
     for name in columns:
         assert found[f"{name}_mean"].tolist() == pytest.approx([1.1, 5])

@@ -362,6 +362,17 @@ def test_odd_numbers_and_names_are_drawn_or_refused_in_a_sentence(tmp_path, odd,
     assert (done.exit_code == 0) == (odd not in ("no numbers", "nan"))
 
 
+def test_names_that_columns_have_and_names_given_twice_make_groups_or_a_sentence(tmp_path):
+    names = {name: "a" for name in ("run", "runs", "epoch", "wall_time_s", "loss_mean", "lr")}
+    store(tmp_path / "n.ipynb", record({"loss": 0.5}, {"loss": 0.25}, **names))
+    for name in names:
+        for more in ([], ["--epochs"], ["--by", name], ["--plot", tmp_path / "p.png"]):
+            done = say("results", tmp_path, "--by", name, *more)
+            said = "cannot make groups" if name in ("runs", "loss_mean") else "is not in these"
+            assert done.exit_code == 0 or (said in done.stderr and done.stderr.count("\n") == 1)
+            assert done.exit_code == 0 or name in ("runs", "loss_mean", "epoch")
+
+
 def test_the_page_has_the_table_and_the_plot_in_it_and_nothing_from_elsewhere(runs):
     store(runs / "n.ipynb", record({"loss": 0.5, "right": 0.5}, lr="<script>alert(1)"))
     page = say("results", runs, "--html").stdout

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mnist_nb.errors import ParameterError
-from mnist_nb.tools.runs.tables import grouped, numbers_of, ordered, table
+from mnist_nb.tools.runs.tables import check_column, grouped, numbers_of, ordered, table
 
 # Dark enough on white for thin lines (a contrast of 3 or more); markers and dashes differ, too.
 LOOKS = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#008A64", "^", "-."),
@@ -52,14 +52,16 @@ def draw(runs: list[dict[str, Any]], by: list[str]) -> Drawing:
     panels = [column for column in panels.values() if epochs[column].notna().any()]
     if not panels:
         raise ParameterError("these records have no numbers to plot")
-    by = list(by) or _varying(runs)
+    for name in by:
+        check_column(last, name)
+    by = by or _varying(runs)
     if len(by) > 2:
         raise ParameterError(f"{len(by)} parameters vary ({', '.join(by)}), and a plot shows two "
                              "at most; choose them with --by")  # fmt: skip
     if len(by) == 2:
         return _maps(_grouped(last, by, panels), panels, by)
     values = last[by[0]].map(str).nunique() if by else 1
-    if by and (values > len(LOOKS) or len(epochs) == len(last)):
+    if by and (values > len(LOOKS) or len(epochs) == len(last) or by == ["epoch"]):
         return _points(_grouped(last, by, panels), panels, by[0])
     return _curves(_grouped(epochs, [*by, "epoch"], panels), panels, by)
 

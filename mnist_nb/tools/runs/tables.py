@@ -86,21 +86,24 @@ def _column(values: list, is_number: bool) -> pd.Series:
 
 
 def grouped(frame: pd.DataFrame, by: list[str], numbers: list[str]) -> pd.DataFrame:
-    """Group a table's rows by the columns `by`: number of runs, mean, standard deviation.
+    """Group a table by the columns `by`: number of runs, means and deviations of `numbers`.
 
     A group with a run whose number is nan has no mean: the others' would look too good.
 
     Raises:
-        ParameterError: no run has a parameter of that name.
+        ParameterError: no run has a parameter of that name, or a group has a column of that name.
     """
     for name in by:
-        _check_column(frame, name)
+        check_column(frame, name)
     places = {name: _comparable(frame[name]) for name in by if frame[name].dtype == object}
     groups = frame.assign(**places).groupby(by, dropna=False)
     columns = {"runs": groups.size()}
-    for name in [*numbers, *[TIME] * (TIME in frame)]:
+    for name in numbers:
         one, exact = groups[name], name == TIME
         columns |= {f"{name}_mean": one.mean(skipna=exact), f"{name}_std": one.std(skipna=exact)}
+    for name in columns.keys() & by:
+        raise ParameterError(f"{name!r} is what a column of a group is called, so a parameter of "
+                             "that name cannot make groups; rename it")  # fmt: skip
     found = pd.DataFrame(columns).reset_index()
     for name, place in places.items():
         values = dict(zip(place, frame[name], strict=True))
@@ -120,7 +123,7 @@ def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         down = word.startswith("-") and word not in frame
         name = word[1:] if down else word
         name = f"{name}_mean" if name not in frame and f"{name}_mean" in frame else name
-        _check_column(frame, name)
+        check_column(frame, name)
         is_object = frame[name].dtype == object
         frame = frame.sort_values(name, ascending=not down, kind="stable",
                                   key=_comparable if is_object else None)  # fmt: skip
@@ -135,7 +138,8 @@ def _comparable(column: pd.Series) -> pd.Series:
     return pd.Series([places[key] for key in keys], column.index)
 
 
-def _check_column(frame: pd.DataFrame, name: str) -> None:
+def check_column(frame: pd.DataFrame, name: str) -> None:
+    """Raise a ParameterError that names the columns if `name` is none of them."""
     if name not in frame:
         raise ParameterError(f"{name!r} is not in these records; they have "
                              f"{', '.join(frame.columns)}")  # fmt: skip
