@@ -9,6 +9,8 @@ Writes build/bench.json, build/bench.png and build/bench_*.png.
 import importlib.util
 import json
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -170,6 +172,16 @@ def sweeps() -> dict[str, float]:
     return found
 
 
+def reading(number: int = 5_000) -> dict[str, float]:
+    """Time `mnist-nb results` on `number` records of the walkthrough, with all their pictures."""
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:  # more than a gigabyte
+        for seed in range(number):
+            Path(folder, f"{seed}.ipynb").write_bytes(WALKTHROUGH.read_bytes())
+        command = [sys.executable, "-m", "mnist_nb.tools.cli", "results", folder]
+        took = seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
+    return {f"results on {number:,} records": took}
+
+
 def growth(images: Preloaded) -> None:
     """Plot the time against the number of models, epochs and images: a figure each."""
     models, epochs, counts = (1, 8, 16, 32, 64), (1, 2, 3, 4), (6_875, 13_750, 27_500, 55_000)
@@ -218,7 +230,7 @@ def main() -> None:
     for label, value in times.items():
         print(f"{label:48}{value:9.3f}{times['literal path'] / value:16.1f}")
     growth(images)
-    whole = walkthrough() | sweeps()
+    whole = walkthrough() | sweeps() | reading()
     for label, value in whole.items():
         print(f"{label:58}{value:9.1f}")
     around = whole["walkthrough, 32 images: kernel, imports, data"]

@@ -16,8 +16,9 @@ from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools.project import PROJECT, WALKTHROUGH
 from mnist_nb.tools.runs.plans import read_plan
-from mnist_nb.tools.runs.results import read_record, table
+from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.sweep import carry_out, prepare
+from mnist_nb.tools.runs.tables import table
 
 PLANS = Path(__file__).with_suffix("")
 BUILD = PROJECT / "build" / "experiments"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from mnist_nb.errors import ParameterError
+from mnist_nb.record import to_json
 from mnist_nb.tools.cli_authors import PATH
 from mnist_nb.tools.endings import stop_like_ctrl_c
 
@@ -15,59 +17,109 @@ MAX_SAID = 4  # sentences about one of several records
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@click.argument("places", nargs=-1, required=True, metavar="PATH...")
 @click.option("--by", multiple=True, metavar="NAME",
               help="Group by this parameter: number of runs, mean and standard deviation.  "
               "[repeatable]")  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="All records (with --by, groups) as JSON.")
+@click.option("--sort", multiple=True, metavar="COLUMN",
+              help="Sort by this column; -COLUMN sorts from the highest down.  "
+              "[repeatable]")  # fmt: skip
+@click.option("--epochs", is_flag=True, help="One row per epoch, not only the last one's numbers.")
+@click.option("--json", "form", flag_value="json",
+              help="All records (with --by, --sort or --epochs, the table) as JSON.")  # fmt: skip
 @click.option("--csv", "form", flag_value="csv", help="One row per run or, with --by, per group.")
-@click.option("--html", "form", flag_value="html", help="The table as HTML.")
-def results(paths: tuple[Path, ...], by: tuple[str, ...], form: str | None) -> None:
-    """Show the records of runs, from executed notebooks or folders of them."""
-    from mnist_nb.record import to_json
-    from mnist_nb.tools.runs.results import grouped, latest, notebooks_in, read_record, table
+@click.option("--html", "form", flag_value="html",
+              help="A page with the table and a plot, in one file.")  # fmt: skip
+@click.option("--plot", "picture", type=PATH, metavar="FILE",
+              help="Draw the runs into a .png or .svg: curves with bands, or a map of two "
+              "parameters.")  # fmt: skip
+def results(places, by, sort, epochs: bool, form: str | None, picture: Path | None) -> None:
+    """Show the records of runs, from executed notebooks or folders of them.
 
-    found = []
-    for path in notebooks_in(list(paths)):
-        try:
-            found.append(read_record(path))
-        except ValueError as error:
-            click.echo(error, err=True)
-    if not found:
-        said = f"no record of a run was found in {', '.join(map(str, paths))}"
-        raise click.ClickException(f"{said}; give executed notebooks, or folders of them")
-    found, older = latest(found)
-    if older:
-        click.echo(f"outdated records left out, as a sweep replaced them: {older}", err=True)
-    if form == "json" and not by:
-        click.echo(json.dumps(to_json(found), indent=1, allow_nan=False))
-        return
-    frame, same = table(found), {}
-    names = list(dict.fromkeys(name for record in found for name in record["parameters"]))
-    if by:
-        frame = grouped(frame, list(by))
-    elif form != "csv":
-        same = {name: frame[name].iloc[0] for name in names
-                if len({repr(value) for value in frame[name]}) == 1}  # fmt: skip
-        frame = frame.drop(columns=list(same))
+    PATH is a notebook, a folder or an address like s3://...
+    """
+    from mnist_nb.tools.runs.results import runs_in
+
+    _check_kind(picture)
+    runs, left_out = runs_in(list(places))
+    for line in left_out:
+        click.echo(line, err=True)
+    from mnist_nb.tools.runs import tables  # slow to import, as pandas is
+
+    if not runs:
+        raise click.ClickException(tables.no_runs(places))
+    by = list(dict.fromkeys(by))
+    frame, names = _table(runs, by, sort, epochs), tables.parameters_of(runs)
+    if picture:
+        _draw(runs, by, picture)
+    same = {}
+    if form in (None, "html") and not by:
+        frame, same = tables.without_constants(frame, names)
+    note = ", ".join(f"{name}={value}" for name, value in same.items())
+    note = f"the same in all runs: {note}" if same else ""
     if form == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
     elif form == "json":
-        click.echo(frame.to_json(orient="records", indent=1, double_precision=15))
+        said = tables.as_json(frame) if by or sort or epochs else to_json(runs)
+        click.echo(json.dumps(said, indent=1, allow_nan=False))
     elif form == "html":
-        click.echo(frame.to_html(index=False))
+        click.echo(_page(runs, by, frame, note))
     else:
-        exact = {name: str for name in names if name in frame}
+        exact = dict.fromkeys(set(names) & set(frame), tables.as_text)
         click.echo(frame.to_string(index=False, float_format="{:.4f}".format, formatters=exact))
-        if same:
-            said = ", ".join(f"{name}={value}" for name, value in same.items())
-            click.echo(f"\nthe same in all runs: {said}")
+        if note:
+            click.echo(f"\n{note}")
+
+
+def _table(runs: list[dict], by: list[str], sort: tuple[str, ...], epochs: bool):
+    """Return the table that the options ask for, as a DataFrame."""
+    from mnist_nb.tools.runs import tables
+
+    frame = tables.table(runs, epochs)
+    if by:
+        numbers = [*tables.numbers_of(runs).values(), *[tables.TIME] * (not epochs)]
+        by = dict.fromkeys([*by, *["epoch"] * epochs])
+        frame = tables.grouped(frame, list(by), numbers)
+    return tables.ordered(frame, list(sort))
+
+
+def _check_kind(picture: Path | None) -> None:
+    """Raise before anything is read if `picture` has a suffix that no plot can have."""
+    if picture and picture.suffix not in (".png", ".svg"):
+        raise click.ClickException(f"a plot is a .png or an .svg, not {picture.name}; "
+                                   "choose another name with --plot")  # fmt: skip
+
+
+def _draw(runs: list[dict], by: list[str], picture: Path) -> None:
+    from mnist_nb.files import write_whole
+    from mnist_nb.tools.runs.plots import as_bytes, draw
+
+    drawing = draw(runs, by)
+    try:
+        write_whole(picture, as_bytes(drawing, picture.suffix[1:]))
+    except OSError as error:
+        why = f"the plot {picture} cannot be written ({error.strerror})"
+        raise click.ClickException(f"{why}; choose another place with --plot") from error
+    click.echo(f"{picture}: {drawing.alt}", err=True)
+
+
+def _page(runs: list[dict], by: list[str], frame, note: str) -> str:
+    from mnist_nb.tools.runs.page import page
+    from mnist_nb.tools.runs.plots import as_bytes, draw
+
+    svg, alt = None, ""
+    try:
+        drawing = draw(runs, by)
+        svg, alt = as_bytes(drawing, "svg"), drawing.alt
+    except ParameterError as error:  # the table says it all
+        click.echo(f"the page has no plot: {error}", err=True)
+    return page(f"Results of {len(runs)} runs", frame, svg, alt, note)
 
 
 @click.command()
-@click.argument("a", type=PATH)
-@click.argument("b", type=PATH)
-def compare(a: Path, b: Path) -> None:
+@click.argument("a")
+@click.argument("b")
+def compare(a: str, b: str) -> None:
     """Compare the runs in two executed notebooks, A and B.
 
     Show the parameters and the parts of the environment that differ, and the first epoch in which

@@ -1,5 +1,6 @@
 """Define the commands that run notebooks: run and sweep. `cli` adds them to the command line."""
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -19,26 +20,31 @@ MAX_NAMED = 20  # failed runs that a message lists by name
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
-@click.option("-o", "--output", type=PATH, default=Path("runs"), show_default=True,
-              help="Folder for the executed notebook.")  # fmt: skip
+@click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
+              help="Folder for the executed notebook, or an address like s3://...")  # fmt: skip
 @stop_like_ctrl_c()
-def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
+def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: str) -> None:
     """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
+    from mnist_nb.tools.runs.places import is_address
     from mnist_nb.tools.runs.results import read_record
     from mnist_nb.tools.runs.run import run
 
-    path = run(notebook or WALKTHROUGH, _without_duplicates(given), output)
-    try:
-        history = read_record(path)["history"]
-    except ValueError:
-        pass  # not one of our notebooks: it leaves no record
-    else:
-        click.echo("\nepoch   training loss   validation loss   validation accuracy")
-        for row in history:
-            losses = [float("nan") if row[k] is None else row[k] for k in
-                      ("train_loss", "val_loss", "val_accuracy")]  # fmt: skip
-            click.echo("{:5}{:16.4f}{:18.4f}{:22.4f}".format(row["epoch"], *losses))
+    folder = output if is_address(output) else Path(output)
+    path = run(notebook or WALKTHROUGH, _without_duplicates(given), folder)
+    with contextlib.suppress(ValueError):  # not one of our notebooks: it leaves no record
+        click.echo(f"\n{_per_epoch(read_record(path)['history'])}")
     click.echo(f"\nThe executed notebook: {path}")
+
+
+def _per_epoch(history: list[dict]) -> str:
+    """Return a record's numbers as text, a line per epoch."""
+    names = list(dict.fromkeys(name for row in history for name in row if name != "epoch"))
+    lines = ["epoch" + "".join(f"   {name:>12}" for name in names)]
+    for row in history:
+        numbers = [float("nan") if row.get(name) is None else row[name] for name in names]
+        cells = [f"   {n:{max(12, len(name))}.4f}" for n, name in zip(numbers, names, strict=True)]
+        lines.append(f"{row['epoch']:5}{''.join(cells)}")
+    return "\n".join(lines)
 
 
 def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -111,10 +117,7 @@ def sweep(
         if outcome.state != "finished":
             wrong.setdefault(outcome.state, []).append(name)
     finished = runs - sum(map(len, wrong.values()))
-    see = f"to see them: mnist-nb results {output}"
-    if "://" in output:
-        see = "to see them, copy them to this machine, then: mnist-nb results FOLDER"
-    click.echo(f"{finished} of {runs} runs are finished; {see}")
+    click.echo(f"{finished} of {runs} runs are finished; to see them: mnist-nb results {output}")
     if wrong:
         said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
                 f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)

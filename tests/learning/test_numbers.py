@@ -9,7 +9,8 @@ from conftest import SLICE, WALKTHROUGH, words
 from source_procedure import losses
 
 from mnist_nb.saving import load_network
-from mnist_nb.tools.runs.results import notebooks_in, read_record
+from mnist_nb.tools.runs.places import notebooks_in
+from mnist_nb.tools.runs.results import read_record
 
 
 def history(command, folder, **parameters) -> list[tuple]:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from mnist_nb.record import MIME, SCHEMA, show_record
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs.results import grouped, read_record
+from mnist_nb.tools.runs.results import read_record
+from mnist_nb.tools.runs.tables import grouped
 
 COMMITTED = json.loads(WALKTHROUGH.read_text())
 (CELL,) = [c for c in COMMITTED["cells"] if any(MIME in o["data"] for o in c.get("outputs", ())
@@ -45,7 +46,7 @@ def results(tmp_path):
     def run(content: str | bytes):
         other.write_bytes(content.encode() if isinstance(content, str) else content)
         said = set()
-        for form in (["--by", "lr"], ["--html"], [], ["--csv"], ["--json"]):
+        for form in (["--by", "lr"], ["--epochs"], [], ["--csv"], ["--json"]):
             done = CliRunner().invoke(main, ["results", str(other), str(good), *form])
             assert done.exit_code == 0, done.exception
             assert "good.ipynb" in done.stdout or "--by" in form
@@ -67,7 +68,7 @@ OTHERS = {
     "parameters in a list": changed(parameters=["lr", 0.01]),
     "no epoch": changed(history=[]),
     "an epoch that is a number": changed(history=[1]),
-    "an epoch without a loss": changed(history=[{"epoch": 1, "train_loss": 0.1}]),
+    "a number that is a list": changed(history=row(val_loss=[0.1])),
     "an epoch left out": changed(history=RECORD["history"][1:]),
     "a loss that is a word": changed(history=row(val_loss="0.25")),
     "a loss that is true": changed(history=row(val_loss=True)),
@@ -220,9 +221,9 @@ def test_a_record_bent_at_any_place_is_read_or_named(results, changes):
 
 
 def test_a_group_has_the_mean_and_the_standard_deviation_of_its_runs():
-    columns = ["train_loss", "val_loss", "val_accuracy", "wall_time_s"]
+    columns = ["rmse", "wall_time_s"]
     frame = pd.DataFrame({"lr": [1, 1, 1, 2]} | {name: [0.0, 0.3, 3.0, 5.0] for name in columns})
-    found = grouped(frame, ["lr"])
+    found = grouped(frame, ["lr"], columns)
     assert found["runs"].tolist() == [3, 1]
     for name in columns:
         assert found[f"{name}_mean"].tolist() == pytest.approx([1.1, 5])

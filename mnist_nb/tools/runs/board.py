@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mnist_nb.tools.runs.results import notebooks_in, read_record
+from mnist_nb.tools.runs.places import notebooks_in
+from mnist_nb.tools.runs.results import read_record
 
 CHALLENGE = "09_challenge"
 MOST_EPOCHS = 5
@@ -62,7 +63,7 @@ def refusal(record: dict, normal: dict[str, Any]) -> str:
         if given.get(key) != normal[key]:
             return (f"its {key} is {_plain(given.get(key))}, and in the walkthrough that changes "
                     "the validation images; run it in the challenge's notebook")  # fmt: skip
-    accuracy = rows[-1]["val_accuracy"]
+    accuracy = rows[-1].get("val_accuracy")
     return "" if accuracy is not None and 0 <= accuracy <= 1 else "it has no accuracy from 0 to 1"
 
 

@@ -7,10 +7,10 @@ import itertools
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from mnist_nb.tools.runs.identity import Run, is_of_other_parameters, not_its_record
+from mnist_nb.tools.runs.places import is_address, read, reason
 from mnist_nb.tools.runs.run import NotStarted
 
 AGAIN = "--force asks for it"
@@ -77,11 +77,6 @@ def folders_in(place: str) -> list[str]:
         return []
 
 
-def is_address(place: str) -> bool:
-    """Return whether `place` is an address for papermill, not a path."""
-    return "://" in place
-
-
 def seconds_taken(place: str, key: str) -> float | None:
     """Return the seconds of the run stored at `place`; None if it is not the run with `key`."""
     machine = _machine_metadata(place) or {}
@@ -91,12 +86,7 @@ def seconds_taken(place: str, key: str) -> float | None:
 def _machine_metadata(place: str) -> dict | None:
     """Return the machine metadata at `place`: None if nothing is there, {} if it has none."""
     try:
-        if is_address(place):
-            from papermill.iorw import papermill_io
-
-            text = papermill_io.read(place)
-        else:
-            text = Path(place).read_bytes()
+        text = read(place)
     except Exception as error:  # each store has its own errors
         if not is_address(place):
             return {} if os.path.lexists(place) else None
@@ -107,8 +97,3 @@ def _machine_metadata(place: str) -> dict | None:
         return dict(json.loads(text)["metadata"]["mnist_nb"])
     except (ValueError, KeyError, TypeError):
         return {}
-
-
-def reason(error: BaseException) -> str:
-    """Return a short description of an error, on one line."""
-    return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,56 +1,103 @@
-"""Read the records of runs from their notebooks; make tables of them and compare them.
+"""Read the records of runs from their notebooks, and compare two of them.
 
 The commands `results` and `compare` call it, and so can a notebook.
 """
 
+import contextlib
 import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mnist_nb.errors import ParameterError
-from mnist_nb.record import MIME, NOT_FINITE, SCHEMA
+from mnist_nb.record import NOT_FINITE, SCHEMA
+from mnist_nb.tools.runs.elsewhere import record_of, was_run, why_unfinished
+from mnist_nb.tools.runs.places import is_address, notebooks_in, read, reason
+from mnist_nb.tools.runs.stored import Stored, stored
 
-_NUMBERS = ("train_loss", "val_loss", "val_accuracy")
 # parts of the metadata that say nothing of the machine, or differ from run to run
 _NOT_COMPARED = ("wall_time_s", "digest")
+_NAMED_UNFINISHED = re.compile(r"\.(failed|interrupted)(-\d+)?\.ipynb$")
+_STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+_REQUESTS = 16  # to a store at the same time
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the record in the executed notebook at `path`, with its machine metadata.
+class Unfinished(ValueError):
+    """The run in a notebook failed, was interrupted, or never started."""
 
-    Words for numbers that JSON does not have, such as "NaN", become those numbers in its history.
+
+def read_record(place: Path | str) -> dict[str, Any]:
+    """Return the record in the executed notebook at `place`, with its machine metadata.
+
+    Words in its history for numbers that JSON does not have, such as "NaN", become those numbers.
     In older records these are null, whichever they were, and stay None.
 
     Raises:
-        ValueError: there is no file, no valid notebook, or no valid record in it.
+        ValueError: there is no file, no valid notebook, or no valid record in it; or papermill
+            has prepared the notebook, and nobody has run it.
     """
-    if not os.path.isfile(path):
-        raise ValueError(f"{path}: is not a file")
+    return _record(place, _stored(place))
+
+
+def read_run(place: Path | str) -> dict[str, Any]:
+    """Return the record in the notebook at `place`, or else what papermill noted of its run.
+
+    Raises:
+        Unfinished: the run failed, was interrupted or never started.
+        ValueError: see `read_record`.
+    """
+    if _NAMED_UNFINISHED.search(str(place)):
+        raise Unfinished("the run failed or was interrupted")
+    found = _stored(place)
+    if why := found.papermill and why_unfinished(found.papermill, found.counts):
+        raise Unfinished(why)
+    if found.papermill:
+        noted = {"wall_time_s": found.papermill.get("duration")}
+        found = found._replace(machine=noted | found.machine)
+    if found.record is None and found.papermill:
+        try:
+            record = record_of(str(place), found.notebook)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{place}: is not a complete notebook") from error
+        found = found._replace(record=record)
+    return _record(place, found)
+
+
+def _stored(place: Path | str) -> Stored:
+    """Return what the notebook at `place` says of its run."""
+    if not is_address(place) and not os.path.isfile(place):
+        raise ValueError(f"{place}: is not a file")
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
-        records = [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
-        machine = dict(notebook["metadata"].get("mnist_nb", {}))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        text = read(place)
+    except Exception as error:  # each store has its own errors
+        raise ValueError(f"{place}: cannot be read ({reason(error)})") from error
+    try:
+        return stored(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: is not a complete notebook") from error
-    if not records:
+        raise ValueError(f"{place}: is not a complete notebook") from error
+
+
+def _record(place: Path | str, found: Stored) -> dict[str, Any]:
+    """Return the checked record of the notebook at `place`, from what the notebook says."""
+    record, machine = found.record, found.machine
+    if record is None:
         raise ValueError(
-            f"{path}: contains no record of a run; a run that ends early, or has no cell with "
+            f"{place}: contains no record of a run; a run that ends early, or has no cell with "
             "show_record, leaves none"
         )
-    if not _is_complete(records[-1], machine):
+    if found.papermill and not was_run(found.papermill, found.counts):
+        raise ValueError(f"{place}: papermill has prepared it, but it was not run")
+    if not _is_complete(record, machine):
         raise ValueError(
-            f"{path}: its record is not complete, or not of schema {SCHEMA}; run it again"
+            f"{place}: its record is not complete, or not of schema {SCHEMA}; run it again"
         )
-    history = [{k: number(v) for k, v in row.items()} for row in records[-1]["history"]]
-    of_file = {"file": str(path), "machine": machine}
-    return {"file": str(path)} | records[-1] | {"history": history} | of_file
+    history = [{name: number(value) for name, value in row.items()} for row in record["history"]]
+    of_file = {"file": str(place), "machine": machine}
+    return {"file": str(place)} | record | {"history": history} | of_file
 
 
 def number(value: Any) -> Any:
@@ -62,77 +109,82 @@ def _is_complete(record: Any, machine: dict) -> bool:
     """Return whether `record` is as `show_record` writes it, and both are strict JSON."""
     try:
         rows = record["history"]
-        numbers = [row[key] for row in rows for key in _NUMBERS
-                   if row[key] is not None and str(row[key]) not in NOT_FINITE]  # fmt: skip
-        json.dumps([record, machine], allow_nan=False, ensure_ascii=False).encode()
+        values = [value for row in rows for value in row.values() if value is not None]
+        finite = [value for value in values if value not in NOT_FINITE]
+        _STRICT.encode([record, machine]).encode()
         return (
             record["schema"] == SCHEMA
             and isinstance(record["notebook"], str)
             and isinstance(record["parameters"], dict)
             and [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) != []
-            and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+            and all(type(n) in (int, float) and math.isfinite(n) for n in finite)
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
 
 
-def notebooks_in(paths: list[Path]) -> Iterator[Path]:
-    """Yield the notebooks in `paths`, and those in folders; skip hidden (unfinished) ones."""
-    for path in paths:
-        if os.path.isdir(path):
-            found = sorted(path.rglob("*.ipynb"))
-            yield from (p for p in found if not any(s.startswith(".") for s in p.parts[-2:]))
+def runs_in(places: list[Path | str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the runs at `places` (notebooks, or folders of them), and why others are left out.
+
+    A notebook that is named twice counts once, and so does a run that a sweep has done again.
+    """
+    found, left_out, why = [], [], Counter()
+    for run in _read_all(places):
+        if isinstance(run, Unfinished):
+            why[str(run)] += 1
+        elif isinstance(run, ValueError):
+            left_out.append(str(run))
         else:
-            yield path
+            found.append(run)
+    found, older = latest(found)
+    if older:
+        left_out.append(f"outdated records left out, as a sweep replaced them: {older}")
+    return found, left_out + [f"left out: {n} ({reason})" for reason, n in why.items()]
+
+
+def _read_all(places: list[Path | str]) -> Iterator[dict[str, Any] | ValueError]:
+    """Yield the run in each notebook at `places`, or why it has none."""
+
+    def run(place: Path | str) -> dict[str, Any] | ValueError:
+        try:
+            return read_run(place)
+        except ValueError as error:
+            return error
+
+    once: dict[Any, Path | str] = {}
+    for place in places:
+        try:
+            for path in notebooks_in([place]):
+                once.setdefault(_identity(path), path)
+        except Exception as error:  # each store has its own errors
+            yield ValueError(f"{place}: cannot be read ({reason(error)})")
+    if not any(map(is_address, once.values())):
+        yield from map(run, once.values())
+        return
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        yield from pool.map(run, once.values())
+
+
+def _identity(place: Path | str) -> Any:
+    """Return what is the same for all names of one notebook."""
+    with contextlib.suppress(OSError):  # it is not there, which is reported when it is read
+        if not is_address(place):
+            there = os.stat(place)
+            return there.st_dev, there.st_ino
+    return str(place)
 
 
 def latest(records: list[dict]) -> tuple[list[dict], int]:
     """Return `records` without those that a sweep has replaced, and the number left out."""
     of_runs: dict[Any, dict[int, dict]] = {}
     for record in records:
-        path = Path(record["file"]).absolute()
-        stem = record["machine"].get("sweep_notebook", "")
-        versions = re.fullmatch(rf"{re.escape(stem)}(?:-(\d+))?", path.stem) if stem else None
-        one = (path.parent, stem) if versions else path
+        folder, name = os.path.split(os.path.abspath(record["file"]))
+        stem = str(record["machine"].get("sweep_notebook", ""))
+        versions = re.fullmatch(rf"{re.escape(stem)}(?:-(\d+))?\.ipynb", name) if stem else None
+        one = (folder, stem) if versions else record["file"]
         of_runs.setdefault(one, {})[int(versions[1] or 1) if versions else 1] = record
     found = [numbered[max(numbered)] for numbered in of_runs.values()]
     return found, sum(map(len, of_runs.values())) - len(found)
-
-
-def table(records: list[dict]):
-    """Return a pandas DataFrame with a row per run: parameters, last epoch's numbers, time."""
-    import pandas
-
-    rows = []
-    for record in records:
-        numbers = {k: v for k, v in record["history"][-1].items() if k != "epoch"}
-        seconds = record["machine"].get("wall_time_s")
-        if type(seconds) is not float:
-            seconds = None
-        row = {"run": record["file"], **record["parameters"], **numbers, "wall_time_s": seconds}
-        rows.append(row)
-    frame = pandas.DataFrame(rows)
-    numbers = [*_NUMBERS, "wall_time_s"]
-    return frame.astype(dict.fromkeys(numbers, float))  # None becomes nan
-
-
-def grouped(frame, by: list[str]):
-    """Group `table`'s frame by the parameters `by`: number of runs, mean, standard deviation.
-
-    Raises:
-        ParameterError: no run has a parameter of that name.
-    """
-    for name in by:
-        if name not in frame:
-            raise ParameterError(f"{name!r} is not in these records; they have "
-                                 f"{', '.join(frame.columns)}")  # fmt: skip
-    mixed = {name: frame[name].map(str) for name in by if frame[name].dtype == object}
-    groups = frame.assign(**mixed).groupby(by, dropna=False)
-    columns = {"runs": groups.size()}
-    for name in (*_NUMBERS, "wall_time_s"):
-        numbers = groups[name]
-        columns |= {f"{name}_mean": numbers.mean(), f"{name}_std": numbers.std()}
-    return type(frame)(columns).reset_index()
 
 
 def differences(a: dict, b: dict) -> list[str]:

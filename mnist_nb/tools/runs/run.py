@@ -3,7 +3,6 @@
 The command `run` calls `run`; workers of a sweep call `execute`.
 """
 
-import contextlib
 import itertools
 import logging
 import os
@@ -18,12 +17,12 @@ from typing import Any
 import nbformat
 
 from mnist_nb.errors import Problem
-from mnist_nb.files import write_whole
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.declared import read_values
 from mnist_nb.tools.runs.identity import cut, name_of
 from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.places import at, is_address, probe, reason, write_new
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is
 # harmless, but tornado would print a traceback.
@@ -45,8 +44,12 @@ class NotStarted(RunError):
     exit_code = 2  # of the command
 
 
-def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False) -> Path:
+def run(
+    notebook: Path, given: Mapping[str, str], folder: Path | str, quiet: bool = False
+) -> Path | str:
     """Execute `notebook` with the parameters `given` as strings; return the result's path.
+
+    `folder` is a path or an address such as s3://..., and so is the result's path.
 
     Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
     `folder`; `notebook` is not changed.
@@ -60,12 +63,7 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     """
     values = read_values(read_notebook(notebook), given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:  # fail before the run, not after it
-            file.write(notebook.read_bytes())
-    except OSError as error:
-        raise output_folder_error(folder, error) from error
+    _try_to_write(notebook, folder)
     try:
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
@@ -85,17 +83,29 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         try:
             note_machine(unfinished, time.monotonic() - started)
         except Exception as error:  # the run is done and its result valid
-            reason = " ".join(str(error).split())
             log.warning("cannot add the machine metadata to the executed notebook (%s); its "
-                        "results are complete", reason)  # fmt: skip
+                        "results are complete", " ".join(str(error).split()))  # fmt: skip
         return _keep(unfinished, folder, name)
 
 
-def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> RunError:
+def _try_to_write(notebook: Path, folder: Path | str) -> None:
+    """Raise a RunError before the run, not after it, if `folder` cannot take its result."""
+    try:
+        if is_address(folder):
+            probe(folder)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(notebook.read_bytes())
+    except Exception as error:  # each store has its own errors
+        raise output_folder_error(folder, error) from error
+
+
+def output_folder_error(folder: Path | str, error: Exception, but: str = "") -> RunError:
     """Return the error for an output folder that cannot be written."""
     kind = RunError if but else NotStarted
     return kind(
-        f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
+        f"the output folder {folder} cannot be written ({reason(error)}){but}; "
         "choose another with -o"
     )
 
@@ -149,17 +159,16 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"the notebook could not be run ({said})") from error
 
 
-def _keep(unfinished: Path, folder: Path, name: str) -> Path:
+def _keep(unfinished: Path, folder: Path | str, name: str) -> Path | str:
     """Move the result into `folder`, with a number added to `name` if that exists."""
-    with contextlib.suppress(OSError):  # reported below
-        folder.mkdir(parents=True, exist_ok=True)  # it may have been removed during the run
     for number in itertools.count(1):
-        path = folder / (f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb")
+        named = f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb"
+        path = at(folder, named) if is_address(folder) else folder / named
         try:
-            write_whole(path, unfinished.read_bytes(), new=True)
+            write_new(path, unfinished.read_bytes())
         except FileExistsError:
             continue
-        except OSError as error:
+        except Exception as error:  # each store has its own errors
             raise output_folder_error(
                 folder, error, f", so the result stays in {unfinished}"
             ) from error
@@ -167,7 +176,7 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
         return path
 
 
-def _keep_incomplete(unfinished: Path, folder: Path, name: str) -> str:
+def _keep_incomplete(unfinished: Path, folder: Path | str, name: str) -> str:
     """Keep the notebook of a run that ended early; return a clause that says where."""
     try:
         read_notebook(unfinished)

@@ -18,14 +18,8 @@ from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
 from mnist_nb.tools.runs.declared import word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, folder_reader
-from mnist_nb.tools.runs.lookup import (
-    Place,
-    folders_in,
-    is_address,
-    place_of,
-    reason,
-    seconds_taken,
-)
+from mnist_nb.tools.runs.lookup import Place, folders_in, place_of, seconds_taken
+from mnist_nb.tools.runs.places import is_address, reason
 from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, each_row
 from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook

@@ -18,8 +18,9 @@ from jupyter_core.utils import ensure_event_loop
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.runs.identity import Run, package_sha256
-from mnist_nb.tools.runs.lookup import is_address, reason, seconds_taken
+from mnist_nb.tools.runs.lookup import seconds_taken
 from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.places import is_address, probe, reason, write
 from mnist_nb.tools.runs.run import RunError, execute
 
 
@@ -104,9 +105,7 @@ def write_error(folder: str, size: int, mark: str = "") -> str:
     """
     try:
         if is_address(folder):
-            from papermill.iorw import papermill_io
-
-            papermill_io.write("{}", f"{folder.rstrip('/')}/.sweep.json")
+            probe(folder)
             return ""
         if mark and not os.path.isfile(mark):
             return f"{platform.node()} does not see the folder {os.path.dirname(mark)}"
@@ -138,9 +137,7 @@ def _store_or_keep(notebook: Path, place: str, new: bool = False) -> str:
 def _write(notebook: Path, place: str, new: bool) -> None:
     """Write the file `notebook` to `place`; see `_store_or_keep`."""
     if is_address(place):
-        from papermill.iorw import papermill_io
-
-        papermill_io.write(notebook.read_text(encoding="utf-8"), place)
+        write(notebook.read_text(encoding="utf-8"), place)
     else:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(place), notebook.read_bytes(), new)
