@@ -86,7 +86,7 @@ def test_a_run_goes_to_an_address_overwrites_nothing_there_and_results_reads_it(
 def test_what_an_address_does_not_take_is_refused_before_the_run_or_kept_after_it(shelf, walked):
     run = ["run", "n.ipynb", "-p", "lr", "2", "-o"]
     done = say(*run, "nowhere://a")
-    assert done.exit_code == 1 and done.stderr.startswith("Error: the output folder nowhere://a ")
+    assert done.exit_code == 2 and done.stderr.startswith("Error: the output folder nowhere://a ")
     shelf.full = True
     done = say(*run, "shelf://a")
     assert done.exit_code == 1 and done.stderr.count("\n") == 1

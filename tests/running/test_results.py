@@ -245,7 +245,7 @@ def test_results_are_sorted_up_or_down_by_any_columns_and_groups_by_their_means(
     groups = table(runs, "--by", "lr", "--sort", "-loss")
     assert [float(r["lr"]) for r in groups] == [1, 0.1, 0.01]
     done = say("results", runs, "--sort", "width2")
-    assert done.exit_code == 1 and "'width2' is not in these records; they have" in done.stderr
+    assert done.exit_code == 2 and "'width2' is not in these records; they have" in done.stderr
 
 
 def test_values_of_many_types_can_be_sorted(tmp_path):
@@ -326,7 +326,7 @@ def test_two_parameters_are_a_map_and_with_more_the_plot_asks_which(runs, tmp_pa
     for depth in (3, 4):
         store(runs / f"{depth}.ipynb", record({"loss": 1.0}, lr=2, width=32, depth=depth))
     done = say("results", runs, "--plot", tmp_path / "none.png")
-    assert done.exit_code == 1 and not (tmp_path / "none.png").exists()
+    assert done.exit_code == 2 and not (tmp_path / "none.png").exists()
     assert "3 parameters vary (depth, lr, width), and a plot shows two at most" in done.stderr
     alt = drawn(runs, "--by", "width", "--by", "depth", "--plot", picture).alt
     assert alt.startswith("Maps of loss, right after the last epoch, by width (32")
