@@ -15,19 +15,26 @@ CHECK_ABOVE = 10_000  # ask before checking more runs, which takes over a second
 MAX_NAMED = 20  # failed runs that a message lists by name
 
 
+insist_option = click.option(
+    "--insist", is_flag=True, help="Give a parameter even if no cell seems to read it."
+)
+
+
 @click.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
-              help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
+              help="Give the parameter NAME this VALUE; a list is '[1, 2]'.  "
+              "[repeatable]")  # fmt: skip
 @click.option("-o", "--output", type=PATH, default=Path("runs"), show_default=True,
               help="Folder for the executed notebook.")  # fmt: skip
+@insist_option
 @stop_like_ctrl_c()
-def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path) -> None:
+def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: Path, insist) -> None:
     """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
     from mnist_nb.tools.runs.results import read_record
     from mnist_nb.tools.runs.run import run
 
-    path = run(notebook or WALKTHROUGH, _without_duplicates(given), output)
+    path = run(notebook or WALKTHROUGH, _without_duplicates(given), output, insist=insist)
     try:
         history = read_record(path)["history"]
     except ValueError:
@@ -56,8 +63,8 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @click.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
-              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9).  "
-              "[repeatable]")  # fmt: skip
+              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9) or lists, "
+              "'[1,2],[3]'.  [repeatable]")  # fmt: skip
 @click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
@@ -69,8 +76,11 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
               help="Address of a Dask scheduler, tcp://...  [default: local, one "
               "worker per core]")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} runs.")
+@insist_option
 @stop_like_ctrl_c()
-def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
+def sweep(
+    notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool, insist: bool
+) -> None:
     """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
 
     All runs are checked before the first one starts. To resume an interrupted sweep, give the
@@ -88,7 +98,7 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
         click.echo(f"{number:,} runs of {path.name}, before exclusions")
         if not yes:
             click.confirm(f"Check {number:,} runs and start those not excluded?", abort=True)
-    prepared = prepare(path, plan, output)
+    prepared = prepare(path, plan, output, insist)
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     time = f", about {duration(seconds)} on this machine" if seconds else ""
     click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "

@@ -10,7 +10,8 @@ from conftest import WALKTHROUGH, small_notebook
 
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs.declared import declared_parameters, read_values, word_reader
+from mnist_nb.tools.runs.declared import declared_parameters
+from mnist_nb.tools.runs.given import read_values, word_reader
 from mnist_nb.tools.runs.identity import checked_runs
 from mnist_nb.tools.runs.plans import MAX_RUNS, SweepError, count, expand, read_plan, values_of
 from mnist_nb.tools.runs.run import read_notebook
@@ -203,7 +204,12 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
     import ast
 
     parsed, parse = [], ast.parse
-    monkeypatch.setattr(ast, "parse", lambda source, *more: (parsed.append(1), parse(source))[1])
+
+    def counted(*arguments, **options):
+        parsed.append(1)
+        return parse(*arguments, **options)
+
+    monkeypatch.setattr(ast, "parse", counted)
     plan = {"grid": {"seed": "0:2"}}
     few = len(checked_runs(NOTEBOOK, expand(plan)))
     once = len(parsed)

@@ -106,7 +106,7 @@ include:
     ]
     assert rows == [
         *expected,
-        {"seed": "7", "data_dir": "None", "epochs": "2"},
+        {"seed": "7", "data_dir": None, "epochs": "2"},
         {"lr": "0.1", "hidden": "16", "epochs": "3"},
     ]
     assert checked_runs(nbformat.read(WALKTHROUGH, as_version=4), rows)

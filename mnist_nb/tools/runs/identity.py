@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import mnist_nb
 from mnist_nb import data
 from mnist_nb.errors import ParameterError
-from mnist_nb.tools.runs.declared import declared_parameters, reader
+from mnist_nb.tools.runs.declared import defaults_of
+from mnist_nb.tools.runs.given import reader
 from mnist_nb.tools.runs.plans import SweepError
 
 NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the results
@@ -42,7 +43,7 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
         ParameterError: see `read_values`.
         SweepError: two runs are the same.
     """
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
+    defaults = defaults_of(notebook)
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     package = package_sha256() if "mnist_nb" in "".join(sources) else None
     begun = hashlib.sha256(f"[{json.dumps([package, *sources])}, ".encode())  # shared by all keys

@@ -16,10 +16,13 @@ from filelock import FileLock, Timeout
 
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
-from mnist_nb.tools.runs.declared import declared_parameters, word_reader
+from mnist_nb.tools.runs.declared import defaults_of
+from mnist_nb.tools.runs.given import word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs, cut
-from mnist_nb.tools.runs.plans import SweepError, count, each_row
+from mnist_nb.tools.runs.languages import foreign_kernel
+from mnist_nb.tools.runs.plans import SweepError, count, each_row, names_in
 from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
+from mnist_nb.tools.runs.reads import check_read
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 from mnist_nb.tools.runs.work import (
     Outcome,
@@ -48,15 +51,20 @@ class Sweep(NamedTuple):
     seconds: float | None  # estimate for the runs left, if possible
 
 
-def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
+def prepare(path: Path, plan: Mapping[str, Any], folder: str, insist: bool = False) -> Sweep:
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
+    With `insist`, a parameter counts that no cell reads.
+
     Raises:
-        RunError: the notebook, or a record at an address, cannot be read.
-        SweepError, ParameterError: see `each_row` and `checked_runs`; or `folder` is an address
-            that cannot be written.
+        RunError, KernelError: the notebook, or a record at an address, cannot be read; its kernel
+            is not installed.
+        SweepError, ParameterError: see `each_row`, `check_read` and `checked_runs`; or `folder` is
+            an address that cannot be written.
     """
     notebook = read_notebook(path)
+    foreign_kernel(notebook)
+    check_read(notebook, names_in(plan), insist)
     rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
     runs = checked_runs(notebook, rows)
     if not is_address(folder):
@@ -66,8 +74,7 @@ def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
     stem = cut(path.stem, 200)
     sweep = _look_up(Sweep(notebook, stem, folder, runs, {}, runs, None))
     known = [place.seconds for place in sweep.places.values() if place.seconds]
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    return sweep._replace(seconds=estimate(sweep.left, known, defaults))
+    return sweep._replace(seconds=estimate(sweep.left, known, defaults_of(notebook)))
 
 
 def _look_up(sweep: Sweep) -> Sweep:
