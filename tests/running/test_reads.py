@@ -89,6 +89,13 @@ def test_a_parameter_that_no_cell_reads_is_refused(what):
         check_read(notebook(UNREAD[what]), ["lr"])
 
 
+def test_the_values_of_an_earlier_run_set_nothing_anew():
+    own = notebook("print(lr)")
+    tags = {"tags": ["injected-parameters"]}
+    own.cells.insert(1, nbformat.v4.new_code_cell("lr = 2", metadata=tags))
+    check_read(own, ["lr"])  # what is refused is to give it values again
+
+
 @pytest.mark.parametrize("what", DOUBT)
 def test_in_doubt_whether_a_cell_reads_a_parameter_there_is_a_warning_and_it_runs(what, caplog):
     check_read(notebook(DOUBT[what]), ["lr"])

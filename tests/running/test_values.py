@@ -44,7 +44,9 @@ needed: float
 if size > 5:
     chosen = 1
 anything = None
-number: float = 1"""
+number: float = 1
+either: int | str = 1
+implicit: str = None"""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def path(tmp_path_factory) -> Path:
 NAMES = [
     "size", "lr", "bits", "huge", "folder", "home", "key", "a", "b", "rest", "c", "d", "quoted",
     "maybe", "text", "mode", "numbers", "items", "opts", "pair", "scale", "needed", "chosen",
-    "anything", "number",
+    "anything", "number", "either", "implicit",
 ]  # fmt: skip
 
 
@@ -77,6 +79,29 @@ def test_a_default_that_would_take_forever_to_compute_is_left_to_the_notebook(tm
     path = small_notebook(tmp_path / "n.ipynb", "print(a, b, c)", parameters=cell)
     declared = declared_parameters(read_notebook(path))
     assert all(isinstance(d.default, Computed) for d in declared.values())
+
+
+@pytest.mark.parametrize(
+    ("default", "word", "value"),
+    [
+        ("{1: 'a', 'b': 2}", "{c: 3}", {"c": 3}),
+        ("{(1, 2): 3}", "{c: 3}", {"c": 3}),
+        ("[0] * 3", "[1]", [1]),
+        ("[n, 2 * n]", "[1]", [1]),
+        ("f'{n}'", "1", "1"),
+        ("int(os.environ['N'])", "1", 1),
+        ("os.environ['N']", "1", "1"),
+        ("pathlib.Path('x')", "1", "1"),
+        ("Mode.FAST", "1", 1),
+        ("{1, 2}", "1", 1),
+    ],
+)
+def test_a_default_that_no_record_can_hold_or_only_the_notebook_knows_is_no_obstacle(
+    tmp_path, default, word, value
+):
+    path = small_notebook(tmp_path / "n.ipynb", "print(x)", parameters=f"x = {default}")
+    (run,) = prepare(path, {"parameters": {"x": word}}, str(tmp_path)).runs
+    assert run.values == {"x": value}
 
 
 def test_papermills_own_inspection_finds_every_parameter_of_the_walkthrough():
@@ -114,6 +139,10 @@ FITS = [
     ("number", "0.1", 0.1),
     ("number", "7", 7.0),
     ("chosen", "[true]", [True]),
+    ("either", "1", 1),
+    ("either", "a", "a"),
+    ("implicit", "None", None),
+    ("implicit", "1", "1"),
 ]
 
 
@@ -145,6 +174,7 @@ MISFITS = [
     ("scale", "{a: 1}", "each name is a whole number and each value is a number"),
     ("mode", "quick", "it takes one of 'fast', 'slow', 3"),
     ("maybe", "1.5", "it takes None or a whole number"),
+    ("quoted", "1.5", "quoted is '1.5'; it takes a whole number"),
     ("anything", "[1,2", "it takes a value in YAML"),
     ("anything", "[!!python/name:os.system x]", "it takes a value in YAML"),
     ("anything", "[&a [*a]]", "it takes a value in YAML"),

@@ -5,6 +5,7 @@ Runs and sweeps use it to convert and check values; `make docs` uses it for the 
 
 import ast
 import importlib
+import json
 import operator
 import re
 import symtable
@@ -46,18 +47,17 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
         )
     if not is_python(notebook):
         return {name: Declared("", Computed("")) for name in assigned_names(tagged[0].source)}
+    found: dict[str, Declared] = {}
     try:
-        statements = parsed(tagged[0].source).body
+        for statement in parsed(tagged[0].source).body:
+            for name, annotation, value in _assigned(statement):
+                before = found[name].annotation if name in found else ""
+                found[name] = Declared(annotation or before, _default(value))
     except SyntaxError as error:
         raise ParameterError(
             f"the cell tagged 'parameters' is not Python ({error.msg} in line "
             f"{error.lineno}); fix it and try again"
         ) from error
-    found: dict[str, Declared] = {}
-    for statement in statements:
-        for name, annotation, value in _assigned(statement):
-            before = found[name].annotation if name in found else ""
-            found[name] = Declared(annotation or before, _default(value))
     return found
 
 
@@ -133,7 +133,9 @@ def _default(value: ast.expr | None) -> Any:
     if value is None:
         return Computed("")
     try:
-        return _evaluated(value)
+        found = _evaluated(value)
+        json.dumps(found, sort_keys=True, default=repr)  # as the key of a run does
+        return found
     except (ValueError, TypeError, ArithmeticError, RecursionError):
         return Computed(ast.unparse(value))
 

@@ -16,6 +16,7 @@ _NAMES = {
     "list": list, "List": list, "Sequence": list, "Iterable": list, "Collection": list,
     "dict": dict, "Dict": dict, "Mapping": dict, "tuple": tuple, "Tuple": tuple,
 }  # fmt: skip
+_SYNTAX = {ast.List: list, ast.Dict: dict, ast.Tuple: tuple, ast.JoinedStr: str}
 _MODULES = ("typing", "t", "pathlib", "collections.abc", "abc", "builtins")
 
 
@@ -71,10 +72,13 @@ def _subscripted(outer: str, items: list[ast.expr]) -> Any:
 def type_of_computed(source: str) -> Any:
     """Return the type of a default that is not a literal, such as Path('x'), or Any."""
     node = ast.parse(source, mode="eval").body if source else None
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        node = node.left  # Path('x') / 'y'
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Mult):
+        node = node.left  # Path('x') / 'y', [0] * 3
     if isinstance(node, ast.Subscript):
         node = ast.Call(node.value, [], [])  # os.environ['x']
+    for syntax, kind in _SYNTAX.items():
+        if isinstance(node, syntax):
+            return kind
     called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
     if called in ("os.environ.get", "os.environ", "os.getenv", "environ.get", "getenv"):
         return str

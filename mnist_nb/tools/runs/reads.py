@@ -41,8 +41,8 @@ def check_read(notebook, names: Iterable[str], insist: bool = False) -> None:
     for name in names:
         fate, line = _fate_and_line(statements, name)
         if fate is Fate.IN_DOUBT:
-            log.warning("no cell reads %r by its name; the run counts on code like globals() or "
-                        "eval() to do it", name)  # fmt: skip
+            log.warning("no cell reads %r by its name; it is given all the same, as code like "
+                        "globals() or a text with this name may read it", name)  # fmt: skip
         elif fate is not Fate.READ:
             why = f"`{line}` sets it anew before any cell reads it" if fate else (
                 "no cell of this notebook reads it")  # fmt: skip
@@ -61,6 +61,8 @@ def _statements(notebook) -> Iterator[ast.stmt | str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tagged = [is_tagged(cell, "parameters") for cell in code]
     for cell in code[tagged.index(True) + 1 :]:
+        if is_tagged(cell, "injected-parameters"):
+            continue  # it stands for the given values
         try:
             yield from parsed(cell.source).body if is_python(notebook) else [cell.source]
         except SyntaxError:
