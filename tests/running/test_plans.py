@@ -121,6 +121,11 @@ def test_entries_that_exclude_the_same_run_all_count():
 
 # --- given once
 
+# a short file whose aliases stand for a thousand million values
+LAUGHS = "parameters:\n  a0: &a0 [x, x]\n" + "".join(
+    f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]\n" for n in range(1, 10)
+)
+
 
 @pytest.mark.parametrize(
     ("text", "says"),
@@ -133,8 +138,9 @@ def test_entries_that_exclude_the_same_run_all_count():
         ("runs: {lr: 0.1}", "runs takes a list"),
         ("grid: {[a]: 1}", "cannot be read"),
         ("[" * 3000, "cannot be read"),
+        (LAUGHS, "more than 5,000,000 values"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_file_that_contradicts_itself_is_refused_in_a_sentence(tmp_path, text, says):
     (tmp_path / "plan.yaml").write_text(text)

@@ -11,7 +11,7 @@ import yaml
 
 from mnist_nb.errors import ParameterError
 
-MOST_VALUES = 100_000  # in one file or word, with what its aliases (*name) repeat
+MOST_VALUES = 5_000_000  # in one file or word, with what its aliases (*name) repeat
 NULLS = ("null", "Null", "NULL", "~", "None")  # the last is Python's
 OPENING = ("[", "{", "'", '"')  # a word that starts so is YAML with a list, a mapping or quotes
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
