@@ -28,14 +28,14 @@ KINDS = {
     "whole": ("whole: int = 1", lambda v: type(v) is int),
     "number": ("number = 0.1", lambda v: is_number(v)),
     "switch": ("switch: 'bool' = True", lambda v: type(v) is bool),
-    "text": ("text: str | None = None", lambda v: v is None or type(v) is str),
+    "text": ("text: str | None = None", lambda v: v is None or is_text(v)),
     "wholes": ("wholes: list[int] = [1]", lambda v: (
         type(v) is list and all(type(part) is int for part in v))),
     "mode": ("mode: Literal['a', 2] = 'a'", lambda v: v == "a" or (v == 2 and type(v) is int)),
     "opts": ("opts: dict[str, float] = {}", lambda v: (
         type(v) is dict and all(map(is_number, v.values())))),
     "pair": ("pair: tuple[int, str] = (1, 'a')", lambda v: (
-        type(v) is list and [type(part) for part in v] == [int, str])),
+        type(v) is list and len(v) == 2 and type(v[0]) is int and is_text(v[1]))),
     "anything": ("anything = None", lambda v: True),
 }  # fmt: skip
 
@@ -43,6 +43,11 @@ KINDS = {
 def is_number(value) -> bool:
     """Is it a number, and none that is too large for a float?"""
     return type(value) is float or (type(value) is int and abs(value) < 2**1023)
+
+
+def is_text(value) -> bool:
+    """Can it stand for a text? A number that is not quoted is the text that stands there."""
+    return isinstance(value, str | bool | int | float)
 
 
 def has_type(name: str, value) -> bool:
@@ -102,6 +107,8 @@ def same(found, said) -> bool:
         return found.keys() == said.keys() and all(same(found[key], said[key]) for key in said)
     if isinstance(found, float) and type(said) in (int, float):
         return found == float(said)
+    if isinstance(found, str) and not isinstance(said, str):
+        return found == json.dumps(said)
     return type(found) is type(said) and found == said
 
 
