@@ -16,21 +16,30 @@ CHECK_ABOVE = 10_000  # ask before checking more runs, which takes over a second
 MAX_NAMED = 20  # failed runs that a message lists by name
 
 
+insist_option = click.option(
+    "--insist", is_flag=True, help="Give a parameter even if no cell seems to read it."
+)
+
+
 @click.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
-              help="Give the parameter NAME this VALUE.  [repeatable]")  # fmt: skip
+              help="Give the parameter NAME this VALUE; a list is '[1, 2]'.  "
+              "[repeatable]")  # fmt: skip
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
               help="Folder for the executed notebook, or an address like s3://...")  # fmt: skip
+@insist_option
 @stop_like_ctrl_c()
-def run(notebook: Path | None, given: tuple[tuple[str, str], ...], output: str) -> None:
+def run(
+    notebook: Path | None, given: tuple[tuple[str, str], ...], output: str, insist: bool
+) -> None:
     """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
     from mnist_nb.tools.runs.places import is_address
     from mnist_nb.tools.runs.results import read_record
     from mnist_nb.tools.runs.run import run
 
     folder = output if is_address(output) else Path(output)
-    path = run(notebook or WALKTHROUGH, _without_duplicates(given), folder)
+    path = run(notebook or WALKTHROUGH, _without_duplicates(given), folder, insist=insist)
     with contextlib.suppress(ValueError):  # not one of our notebooks: it leaves no record
         click.echo(f"\n{_per_epoch(read_record(path)['history'])}")
     click.echo(f"\nThe executed notebook: {path}")
@@ -62,8 +71,8 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @click.command()
 @click.argument("notebook", type=PATH, required=False)
 @click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
-              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9).  "
-              "[repeatable]")  # fmt: skip
+              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9) or lists, "
+              "'[1,2],[3]'.  [repeatable]")  # fmt: skip
 @click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
@@ -77,10 +86,11 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} runs.")
 @click.option("--force", is_flag=True, help="Do finished runs again, too; their records are kept.")
 @click.option("--dry-run", is_flag=True, help="List the runs, and start none.")
+@insist_option
 @stop_like_ctrl_c()
 def sweep(
     notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool, force: bool,
-    dry_run: bool,
+    dry_run: bool, insist: bool,
 ) -> None:  # fmt: skip
     """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
 
@@ -98,7 +108,7 @@ def sweep(
     if (number := count(plan)) > CHECK_ABOVE:
         click.echo(f"{number:,} runs of {path.name}, before exclusions")
         _ask(f"Check {number:,} runs and start those not excluded?", yes or dry_run)
-    prepared = prepare(path, plan, output, force, dry_run)
+    prepared = prepare(path, plan, output, again=force, look_only=dry_run, insist=insist)
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     time = f", about {duration(seconds)} on this machine" if seconds else ""
     click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "

@@ -19,7 +19,8 @@ from mnist_nb import data, sources
 from mnist_nb.errors import DataError, ParameterError
 from mnist_nb.parameters import RULES, check_parameters
 from mnist_nb.record import MIME, NOT_FINITE
-from mnist_nb.tools.runs.declared import declared_parameters, named_checker, read_values
+from mnist_nb.tools.runs.declared import declared_parameters, named_checker
+from mnist_nb.tools.runs.given import read_values
 
 NOTEBOOK = nbformat.read(WALKTHROUGH, as_version=4)
 DEFAULTS = {name: d.default for name, d in declared_parameters(NOTEBOOK).items()}

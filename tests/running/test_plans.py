@@ -10,7 +10,8 @@ from conftest import WALKTHROUGH, small_notebook
 
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs.declared import declared_parameters, read_values, word_reader
+from mnist_nb.tools.runs.declared import declared_parameters
+from mnist_nb.tools.runs.given import read_values, word_reader
 from mnist_nb.tools.runs.identity import checked_runs
 from mnist_nb.tools.runs.plans import MAX_RUNS, SweepError, count, expand, read_plan, values_of
 from mnist_nb.tools.runs.run import read_notebook
@@ -120,6 +121,11 @@ def test_entries_that_exclude_the_same_run_all_count():
 
 # --- given once
 
+# a short file whose aliases stand for a thousand million values
+LAUGHS = "parameters:\n  a0: &a0 [x, x]\n" + "".join(
+    f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]\n" for n in range(1, 10)
+)
+
 
 @pytest.mark.parametrize(
     ("text", "says"),
@@ -132,8 +138,9 @@ def test_entries_that_exclude_the_same_run_all_count():
         ("runs: {lr: 0.1}", "runs takes a list"),
         ("grid: {[a]: 1}", "cannot be read"),
         ("[" * 3000, "cannot be read"),
+        (LAUGHS, "more than 5,000,000 values"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_file_that_contradicts_itself_is_refused_in_a_sentence(tmp_path, text, says):
     (tmp_path / "plan.yaml").write_text(text)
@@ -203,7 +210,12 @@ def test_a_notebook_is_parsed_once_for_all_runs(monkeypatch):
     import ast
 
     parsed, parse = [], ast.parse
-    monkeypatch.setattr(ast, "parse", lambda source, *more: (parsed.append(1), parse(source))[1])
+
+    def counted(*arguments, **options):
+        parsed.append(1)
+        return parse(*arguments, **options)
+
+    monkeypatch.setattr(ast, "parse", counted)
     plan = {"grid": {"seed": "0:2"}}
     few = len(checked_runs(NOTEBOOK, expand(plan)))
     once = len(parsed)

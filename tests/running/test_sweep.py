@@ -107,7 +107,7 @@ include:
     ]
     assert rows == [
         *expected,
-        {"seed": "7", "data_dir": "None", "epochs": "2"},
+        {"seed": "7", "data_dir": None, "epochs": "2"},
         {"lr": "0.1", "hidden": "16", "epochs": "3"},
     ]
     assert checked_runs(nbformat.read(WALKTHROUGH, as_version=4), rows)
@@ -508,8 +508,9 @@ def test_a_cluster_started_by_hand_does_the_runs_of_a_worker_that_is_killed(
 def swept(tmp_path_factory):
     """The walkthrough on a slice, three runs by a file, and one of them by papermill alone."""
     folder = tmp_path_factory.mktemp("swept")
-    plan = {"parameters": SLICE, "grid": {"lr": ["0.1", "0.2"], "seed": "0:2"},
-            "exclude": [{"lr": "0.2", "seed": "0"}]}  # fmt: skip
+    plan = {"parameters": {name: int(word) for name, word in SLICE.items()},
+            "grid": {"lr": [0.1, 0.2], "seed": "0:2"},
+            "exclude": [{"lr": 0.2, "seed": 0}]}  # fmt: skip
     (folder / "sweep.yaml").write_text(yaml.safe_dump(plan))
     (folder / "params.yaml").write_text(yaml.safe_dump({"epochs": 2, "train_size": 640}))
     (folder / "single").mkdir()

@@ -17,6 +17,8 @@ from importlib.machinery import PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 
+from mnist_nb.tools.runs.languages import is_python
+
 # cell magics that run the rest of the cell as Python
 _IN_PLACE = re.compile(r"\s*(%%(?:time|timeit|capture|prun)\b.*)\n")
 _WRITTEN = re.compile(r"\s*%%(?:writefile|file)\s+(?:-a\s+)?(\S+)")  # by the notebook itself
@@ -30,7 +32,7 @@ def code_sha256(notebook) -> str:
     A cell tagged `parameters` that only gives defaults is left out: a run's parameters have them.
     """
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not _is_python(notebook):
+    if not is_python(notebook):
         return _hash([cell.source for cell in cells])
     counted = [cell for cell in cells if not _gives_defaults(cell)]
     return _hash([text for text in (bare(cell.source) for cell in counted) if text])
@@ -42,7 +44,7 @@ def modules_sha256(notebook, folders: Iterable[Path]) -> dict[str, str]:
     They are looked for in `folders` and where Python looks, and so are those that they use. The
     modules of mnist_nb, and files that the notebook writes, are left out.
     """
-    if not _is_python(notebook):
+    if not is_python(notebook):
         return {}
     importlib.invalidate_caches()
     folders = [str(folder) for folder in folders]
@@ -166,11 +168,6 @@ def _is_installed(path: Path) -> bool:
     """Return whether `path` belongs to Python itself or to an installed package."""
     library = sysconfig.get_path("stdlib")
     return bool(_INSTALLED & set(path.parts)) or path.is_relative_to(library)
-
-
-def _is_python(notebook) -> bool:
-    spec = notebook.metadata.get("kernelspec") or {}
-    return str(spec.get("language") or "python").lower() == "python"
 
 
 def _hash(texts: list[str]) -> str:

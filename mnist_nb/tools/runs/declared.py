@@ -1,16 +1,25 @@
-"""Read a notebook's parameters: names, types, defaults, and the function that checks them.
+"""Read what a notebook declares: its parameters, and the function that checks them.
 
 Runs and sweeps use it to convert and check values; `make docs` uses it for the table.
 """
 
 import ast
-import difflib
 import importlib
+import json
+import operator
 import re
-from collections.abc import Callable, Mapping
+import symtable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mnist_nb.errors import ParameterError
+from mnist_nb.tools.runs.languages import assigned_names, is_python
+
+
+class Computed(NamedTuple):
+    """A default that only the notebook can compute, such as Path('x'): its source, or ""."""
+
+    source: str
 
 
 class Declared(NamedTuple):
@@ -23,10 +32,12 @@ class Declared(NamedTuple):
 def declared_parameters(notebook) -> dict[str, Declared] | None:
     """Return name -> declaration from the cell tagged `parameters`, or None without such a cell.
 
+    Every name that the cell assigns is a parameter, as papermill's values replace it afterwards.
+
     Raises:
         ParameterError: two cells have the tag, or the cell is not valid IPython code.
     """
-    tagged = [cell for cell in notebook.cells if _is_tagged(cell, "parameters")]
+    tagged = [cell for cell in notebook.cells if is_tagged(cell, "parameters")]
     if not tagged:
         return None
     if len(tagged) > 1 or tagged[0].cell_type != "code":
@@ -34,22 +45,30 @@ def declared_parameters(notebook) -> dict[str, Declared] | None:
             "this notebook has more than one cell tagged 'parameters', or one that is not code; "
             "tag only the code cell with the default values"
         )
-    found = {}
-    for node in _parsed(tagged[0].source).body:
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            target, annotation = node.target, ast.unparse(node.annotation)
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target, annotation = node.targets[0], ""
-        else:
-            continue
-        try:
-            found[target.id] = Declared(annotation, ast.literal_eval(node.value))
-        except (ValueError, AttributeError):  # a computed value, or no plain name
-            continue
+    if not is_python(notebook):
+        return {name: Declared("", Computed("")) for name in assigned_names(tagged[0].source)}
+    found: dict[str, Declared] = {}
+    try:
+        for statement in parsed(tagged[0].source).body:
+            for name, annotation, value in _assigned(statement):
+                before = found[name].annotation if name in found else ""
+                found[name] = Declared(annotation or before, _default(value))
+    except SyntaxError as error:
+        raise ParameterError(
+            f"the cell tagged 'parameters' is not Python ({error.msg} in line "
+            f"{error.lineno}); fix it and try again"
+        ) from error
     return found
 
 
-def _is_tagged(cell, tag: str) -> bool:
+def defaults_of(notebook) -> dict[str, Any]:
+    """Return name -> default of the parameters of `notebook`, without `Computed` ones."""
+    declared = declared_parameters(notebook) or {}
+    return {n: d.default for n, d in declared.items() if not isinstance(d.default, Computed)}
+
+
+def is_tagged(cell, tag: str) -> bool:
+    """Return whether a cell has a tag."""
     return tag in (cell.metadata.get("tags") or [])
 
 
@@ -57,38 +76,96 @@ def _is_tagged(cell, tag: str) -> bool:
 _IN_PLACE = re.compile(r"\s*%%(time|capture|prun)\b.*")
 
 
-def _parsed(source: str) -> ast.Module:
-    """Parse a cell that may contain magics, `!commands` and `name?`."""
+def parsed(source: str) -> ast.Module:
+    """Parse a cell that may contain magics, `!commands` and `name?`.
+
+    Raises:
+        SyntaxError: it is neither Python nor IPython code.
+    """
     try:
         return ast.parse(source)
     except SyntaxError:
         from IPython.core.inputtransformer2 import TransformerManager  # slow to import
 
-        try:
-            return ast.parse(TransformerManager().transform_cell(_IN_PLACE.sub("", source, 1)))
-        except SyntaxError as error:
-            raise ParameterError(
-                f"the cell tagged 'parameters' is not Python ({error.msg} in line "
-                f"{error.lineno}); fix it and try again"
-            ) from error
+        return ast.parse(TransformerManager().transform_cell(_IN_PLACE.sub("", source, 1)))
 
 
-def names_read(notebook) -> set[str]:
-    """Return the names that code cells after the cell tagged `parameters` read.
+def _assigned(statement: ast.stmt) -> Iterator[tuple[str, str, ast.expr | None]]:
+    """Yield (name, annotation, value or None) of the names that a statement assigns."""
+    if isinstance(statement, ast.AnnAssign):
+        if isinstance(statement.target, ast.Name):
+            yield statement.target.id, ast.unparse(statement.annotation), statement.value
+    elif isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            yield from ((name, "", value) for name, value in _pairs(target, statement.value))
+    else:  # such as `if …:` or `+=`
+        for symbol in symtable.symtable(ast.unparse(statement), "", "exec").get_symbols():
+            if symbol.is_assigned() and not (symbol.is_namespace() or symbol.is_imported()):
+                yield symbol.get_name(), "", None
 
-    Papermill inserts the given values after that cell, so its own code does not use them.
-    """
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    tagged = [_is_tagged(cell, "parameters") for cell in code]
-    found = set()
-    for cell in code[tagged.index(True) + 1 :]:
-        try:
-            nodes = ast.walk(ast.parse(cell.source))
-        except SyntaxError:  # IPython syntax: take all names
-            found |= set(re.findall(r"[^\W\d]\w*", cell.source))
-            continue
-        found |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return found
+
+def _pairs(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield (name, value) for a target such as `a` or `a, b`; None if the value is not its own."""
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Starred):
+        yield from _pairs(target.value, None)
+    elif isinstance(target, ast.Tuple | ast.List):
+        values = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+        if len(values) != len(target.elts) or any(isinstance(t, ast.Starred)
+                                                  for t in (*target.elts, *values)):  # fmt: skip
+            values = [None] * len(target.elts)
+        for each, its in zip(target.elts, values, strict=True):
+            yield from _pairs(each, its)
+
+
+_OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+    ast.Pow: operator.pow, ast.LShift: operator.lshift, ast.RShift: operator.rshift,
+    ast.BitOr: operator.or_, ast.BitAnd: operator.and_, ast.BitXor: operator.xor,
+    ast.UAdd: operator.pos, ast.USub: operator.neg, ast.Invert: operator.invert,
+}  # fmt: skip
+_LONGEST = 10_000  # bits of a number that is computed here
+
+
+def _default(value: ast.expr | None) -> Any:
+    if value is None:
+        return Computed("")
+    try:
+        found = _evaluated(value)
+        json.dumps(found, sort_keys=True, default=repr)  # as the key of a run does
+        return found
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
+        return Computed(ast.unparse(value))
+
+
+def _evaluated(node: ast.expr) -> Any:
+    """Return the value of a literal, or of arithmetic with numbers; else raise ValueError."""
+    match node:
+        case ast.List(elts=items):
+            return [_evaluated(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_evaluated(item) for item in items)
+        case ast.Dict(keys=names, values=values) if None not in names:
+            pairs = zip(names, values, strict=True)
+            return {_evaluated(name): _evaluated(each) for name, each in pairs}
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_number(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            a, b = _number(left), _number(right)
+            grows = isinstance(op, ast.Pow | ast.LShift) and isinstance(a, int)
+            if grows and abs(b) * (a.bit_length() if isinstance(op, ast.Pow) else 1) > _LONGEST:
+                raise ValueError("too long a number")
+            return _OPERATORS[type(op)](a, b)
+    return ast.literal_eval(node)
+
+
+def _number(node: ast.expr) -> int | float:
+    value = _evaluated(node)
+    if not isinstance(value, int | float):
+        raise ValueError("not a number")
+    return value
 
 
 # a function of a module in mnist_nb itself, not of mnist_nb.tools or another package
@@ -121,91 +198,3 @@ def named_checker(notebook) -> Callable[[Mapping[str, Any]], Any] | None:
             "of this package, such as 'mnist_nb.parameters:check_parameters'"
         )
     return None
-
-
-def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
-    """Convert the strings in `given` to the types that `notebook` declares.
-
-    Raises:
-        ParameterError: the notebook has no such parameter, a string does not fit its type,
-            the notebook's own check rejects a value, or no cell reads the parameter.
-    """
-    return reader(notebook)(given)
-
-
-def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
-    """Return a function like `read_values` for `notebook`, which is then parsed only once."""
-    declared = declared_parameters(notebook)
-    read = set() if declared is None else names_read(notebook)
-    check = named_checker(notebook)
-    defaults = {name: d.default for name, d in (declared or {}).items()}
-    is_result = any(_is_tagged(cell, "injected-parameters") for cell in notebook.cells)
-
-    def values_of(given: Mapping[str, str]) -> dict[str, Any]:
-        if declared is None and given:
-            raise ParameterError("this notebook has no cell tagged 'parameters', so it takes no "
-                                 "parameters; tag the cell with their defaults")  # fmt: skip
-        if given and is_result:
-            raise ParameterError(
-                "this notebook is the result of a run, so its parameters would be lost; run the "
-                "original notebook instead, and give all parameters"
-            )
-        values = {}
-        for name, word in given.items():
-            if name not in declared:
-                near = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(declared)}"
-                raise ParameterError(f"{name!r} is not a parameter of this notebook; {hint}")
-            values[name] = _value(name, word, declared[name], check)
-        for name in given:
-            if name not in read:
-                raise ParameterError(
-                    f"{name!r} is given, but no cell of this notebook reads it, so it would "
-                    "change nothing; leave it out"
-                )
-        if check:
-            check(defaults | values)
-        return values
-
-    return values_of
-
-
-def word_reader(notebook) -> Callable[[str, str], Any]:
-    """Return a function that converts a parameter's string (name, string) to its type."""
-    declared, check = declared_parameters(notebook) or {}, named_checker(notebook)
-
-    def value(name: str, word: str) -> Any:
-        return _value(name, word, declared[name], check) if name in declared else word
-
-    return value
-
-
-_READERS = {
-    "int": (int, "a whole number"),
-    "float": (float, "a number"),
-    "bool": (lambda word: {"true": True, "false": False}[word.lower()], "True or False"),
-    "str": (str, "a text"),
-}
-
-
-def _value(name: str, word: str, declared: Declared, check: Callable | None) -> Any:
-    """Convert `word` to the declared type, or else to the type of the default."""
-    kinds = {part.strip() for part in declared.annotation.split("|")} - {""}
-    if not kinds and declared.default is not None:
-        kinds = {type(declared.default).__name__}
-    if "None" in kinds and word == "None":
-        return None
-    known = [kind for kind in _READERS if kind in kinds]
-    if not known:  # a list, for example, or no type at all
-        try:
-            return ast.literal_eval(word)
-        except (ValueError, SyntaxError):
-            return word
-    for kind in known:
-        try:
-            return _READERS[kind][0](word)
-        except (ValueError, KeyError):
-            continue
-    if check:
-        check({name: word})  # its error is more specific than ours
-    raise ParameterError(f"{name} is {word!r}; it takes {_READERS[known[0]][1]}")

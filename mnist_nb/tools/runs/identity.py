@@ -16,7 +16,8 @@ import mnist_nb
 from mnist_nb import data
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.runs.code import bare, code_sha256, modules_sha256
-from mnist_nb.tools.runs.declared import declared_parameters, reader
+from mnist_nb.tools.runs.declared import defaults_of
+from mnist_nb.tools.runs.given import reader
 from mnist_nb.tools.runs.plans import SweepError
 
 NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the results
@@ -72,11 +73,6 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]], folder: Path = Pat
         dataset = whole.get("dataset"), whole.get("data_dir")
         runs.append(Run(name, values, _sha256(made_from), made_from, dataset))
     return runs
-
-
-def defaults_of(notebook) -> dict[str, Any]:
-    """Return parameter -> default value of `notebook`."""
-    return {name: d.default for name, d in (declared_parameters(notebook) or {}).items()}
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

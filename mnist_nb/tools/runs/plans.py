@@ -1,7 +1,7 @@
 """Expand the description of a sweep into runs: grids, zipped lists and single runs.
 
-The command `sweep` and studies/experiments.py call it. Values are strings until `declared`
-converts them.
+The command `sweep` and studies/experiments.py call it. Values are as `words` reads them, until
+`given` converts them to the types of the parameters.
 """
 
 import difflib
@@ -9,13 +9,11 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mnist_nb.errors import Problem
+from mnist_nb.errors import ParameterError, Problem
+from mnist_nb.tools.runs.words import load, plain
 
 MAX_RUNS = 1_000_000  # of one sweep
 LISTS = ("runs", "exclude", "include")  # lists of dictionaries
@@ -34,17 +32,41 @@ class RunsFailed(SweepError):
     exit_code = 1
 
 
-def values_of(words: str) -> list[str]:
+# a value that begins like a list, a mapping or a quoted text of YAML
+_YAML = re.compile(r"(?:^|,)\s*[\[{'\"]")
+
+
+def values_of(words: str) -> list[Any]:
     """Split `1,2,3` into a list; expand `0:10` and `0:10:2` like Python's range.
 
+    Lists and the like are written in YAML: `[1,2],[3]` and `[[1,2],[3]]` are the same two lists.
+
     Raises:
-        SweepError: there are more than MAX_RUNS values.
+        SweepError: there are more than MAX_RUNS values, or what begins like YAML is not.
     """
     if found := re.fullmatch(r"(-?\d{1,18}):(-?\d{1,18})(?::(-?[1-9]\d{0,17}))?", words):
         numbers = range(int(found[1]), int(found[2]), int(found[3] or 1))
         _check_number(len(numbers))
         return [str(n) for n in numbers]
+    if _YAML.search(words):
+        return _yaml_values(words)
     return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _yaml_values(words: str) -> list[Any]:
+    """Return the values in YAML that `words` list, with brackets around all of them or not."""
+    if words.lstrip().startswith("["):
+        try:
+            found = load(words)
+        except ParameterError:
+            pass  # such as `[1,2],[3]`
+        else:
+            return found
+    try:
+        return load(f"[{words}]")
+    except ParameterError as error:
+        said = str(error).replace("it is", "they are", 1)
+        raise SweepError(f"the values {words!r} cannot be read: {said}") from error
 
 
 def _check_number(runs: int) -> None:
@@ -54,34 +76,18 @@ def _check_number(runs: int) -> None:
         )
 
 
-class _UniqueKeys(yaml.BaseLoader):
-    """Load YAML with all values as strings, and reject duplicate keys."""
-
-    def construct_mapping(self, node, deep=False):
-        """Build a dictionary; raise SweepError if a key occurs twice."""
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # not a valid key: YAML raises an error
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise SweepError(f"{key.value!r} is given twice (line {line}); give it once")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read_plan(path: Path) -> dict[str, Any]:
-    """Read the description of a sweep from a YAML file; all values are strings.
+    """Read the description of a sweep from a YAML file, with values as `words.load` reads them.
 
     Raises:
         SweepError: the file cannot be read, has an unknown part, or has a key twice.
     """
     try:
-        plan = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        plan = load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         raise SweepError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
-    except SweepError as error:
-        raise SweepError(f"{path}: {error}") from error
+    except ParameterError as error:
+        raise SweepError(f"{path} cannot be read: {error}") from error
     if not isinstance(plan, dict) or set(plan) - set(PARTS):
         has = ", ".join(map(str, plan)) if isinstance(plan, dict) else "none"
         raise SweepError(f"{path} does not describe a sweep; its parts may be {', '.join(PARTS)}, "
@@ -120,52 +126,53 @@ def count(plan: Mapping[str, Any]) -> int:
     return runs
 
 
-def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return name -> strings for `grid` and for `zip`, without duplicate names."""
+def names_in(plan: Mapping[str, Any]) -> set[str]:
+    """Return the names of the parameters that runs of `plan` are given."""
+    _check_form(plan)
+    rows = [plan.get(part, {}) for part in ("parameters", "grid", "zip")]
+    return set(itertools.chain(*rows, *plan.get("runs", []), *plan.get("include", [])))
+
+
+def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
+    """Return name -> values for `grid` and for `zip`, without duplicate names."""
     fixed, grid, zipped = (plan.get(part, {}) for part in ("parameters", "grid", "zip"))
     for name in [*grid, *zipped]:
         if (name in fixed) + (name in grid) + (name in zipped) > 1:
             raise SweepError(f"{name!r} is given twice; give it in one place")
-    lists = {name: _texts_of_list(name, values) for name, values in {**grid, **zipped}.items()}
+    lists = {name: _values(name, values) for name, values in {**grid, **zipped}.items()}
     lengths = {name: len(lists[name]) for name in zipped}
     if len(set(lengths.values())) > 1:
         raise SweepError(f"zip needs lists of the same length, but these have {lengths}")
     return {name: lists[name] for name in grid}, {name: lists[name] for name in zipped}
 
 
-def _guess(name: str, word: str) -> Any:
-    """Convert a string of unknown type: to a number if it looks like one."""
-    try:
-        return Decimal(word)
-    except InvalidOperation:
-        return word
+def _plain(name: str, value: Any) -> Any:
+    """Convert a value of unknown type."""
+    return plain(value)
 
 
 def expand(
-    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _guess
-) -> list[dict[str, str]]:
-    """Return the parameters of all runs, as strings; see `each_row`."""
+    plan: Mapping[str, Any], value: Callable[[str, Any], Any] = _plain
+) -> list[dict[str, Any]]:
+    """Return the parameters of all runs; see `each_row`."""
     return list(each_row(plan, value))
 
 
 def each_row(
-    plan: Mapping[str, Any], value: Callable[[str, str], Any] = _guess
-) -> Iterator[dict[str, str]]:
-    """Yield the parameters of each run, as strings.
+    plan: Mapping[str, Any], value: Callable[[str, Any], Any] = _plain
+) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each run, as the plan has them.
 
     First come all combinations of `grid` and the rows of `zip`, then `runs`. Those that match
-    all values of an entry of `exclude` are left out; `value(name, string)` converts the strings
-    to compare. Then come the runs of `include`. `parameters` apply to all runs.
+    all values of an entry of `exclude` are left out; `value(name, word)` converts what is
+    compared. Then come the runs of `include`. `parameters` apply to all runs.
 
     Raises:
         SweepError: see `count`; no run is left, or an entry of `exclude` matches no run.
     """
     count(plan)
     grid, zipped = _lists(plan)
-    singles, added, excluded = (
-        [_texts_of_row(row) for row in plan.get(part, [])]
-        for part in ("runs", "include", "exclude")
-    )
+    singles, added, excluded = (plan.get(part, []) for part in ("runs", "include", "exclude"))
     rows = iter(singles)
     if grid or zipped or not (singles or added):
         together = zip(*zipped.values(), strict=True) if zipped else [()]
@@ -174,7 +181,7 @@ def each_row(
         rows = itertools.chain(
             (dict(zip(names, [*one, *more], strict=True)) for *one, more in products), singles
         )
-    fixed = _texts_of_row(plan.get("parameters", {}))
+    fixed = plan.get("parameters", {})
     out = [{name: value(name, word) for name, word in row.items()} for row in excluded]
     matched, left = [False] * len(out), False
     for row in rows:
@@ -199,14 +206,15 @@ def each_row(
         raise SweepError("no run is left, as exclude matches all of them; correct its entries")
 
 
-def _in_order(row: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:
+def _in_order(row: dict[str, Any], fixed: dict[str, Any]) -> dict[str, Any]:
     """Return `row`, followed by the parameters in `fixed` that it does not override."""
-    return row | {name: word for name, word in fixed.items() if name not in row}
+    return row | {name: value for name, value in fixed.items() if name not in row}
 
 
-def _no_match(entry: dict[str, str], names: set[str]) -> str:
+def _no_match(entry: dict[str, Any], names: set[str]) -> str:
     """Return the message that an entry of `exclude` matches no run, and why."""
-    said = f"exclude: {{{', '.join(f'{name}: {word}' for name, word in entry.items())}}}"
+    said = ", ".join(f"{name}: {value}" for name, value in entry.items())
+    said = f"exclude: {{{' '.join(said.split())}}}"
     for name in entry:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
@@ -219,19 +227,9 @@ def _no_match(entry: dict[str, str], names: set[str]) -> str:
     return f"{said} matches no run; correct its values or remove it"
 
 
-def _texts_of_list(name: str, values: Any) -> list[str]:
+def _values(name: str, values: Any) -> list:
+    """Return the values that `grid` or `zip` gives for a parameter: a list, or words like 1,2."""
     found = values_of(values) if isinstance(values, str) else values
     if not isinstance(found, list) or not found:
         raise SweepError(f"{name} has the values {values!r}; give at least one value, like 1,2,3")
-    return [_text_of_value(value) for value in found]
-
-
-def _texts_of_row(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _text_of_value(value) for name, value in row.items()}
-
-
-def _text_of_value(value: Any) -> str:
-    """Return a value of a YAML file as a string, as on the command line."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text_of_value, value))}]"
-    return "None" if value in ("null", "~") else str(value)
+    return found

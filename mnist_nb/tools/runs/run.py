@@ -19,10 +19,12 @@ import nbformat
 from mnist_nb.errors import Problem
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
-from mnist_nb.tools.runs.declared import read_values
+from mnist_nb.tools.runs.given import read_values
 from mnist_nb.tools.runs.identity import cut, name_of
+from mnist_nb.tools.runs.languages import KernelError, foreign_kernel
 from mnist_nb.tools.runs.machine import note_machine
 from mnist_nb.tools.runs.places import at, is_address, probe, reason, write_new
+from mnist_nb.tools.runs.reads import check_read
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is
 # harmless, but tornado would print a traceback.
@@ -45,23 +47,28 @@ class NotStarted(RunError):
 
 
 def run(
-    notebook: Path, given: Mapping[str, str], folder: Path | str, quiet: bool = False
-) -> Path | str:
+    notebook: Path, given: Mapping[str, str], folder: Path | str, quiet: bool = False,
+    insist: bool = False,
+) -> Path | str:  # fmt: skip
     """Execute `notebook` with the parameters `given` as strings; return the result's path.
 
     `folder` is a path or an address such as s3://..., and so is the result's path.
 
     Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
-    `folder`; `notebook` is not changed.
+    `folder`; `notebook` is not changed. With `insist`, a parameter counts that no cell reads.
 
     Raises:
         ParameterError: a parameter is wrong; no kernel was started.
         NotStarted: there is no such notebook, or the result could not be stored.
         RunError: a cell failed (the message names the file with the notebook so far), or the
             result cannot be stored.
+        KernelError: the notebook is in a different language, and its kernel is not installed.
         KeyboardInterrupt: the run was interrupted; its message names that file, too.
     """
-    values = read_values(read_notebook(notebook), given)
+    read = read_notebook(notebook)
+    foreign_kernel(read)
+    check_read(read, given, insist)
+    values = read_values(read, given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
     _try_to_write(notebook, folder)
     try:
@@ -131,19 +138,24 @@ def _unwritable(folder: Path | str, error: OSError) -> RunError:
 def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
     """Run `notebook` through papermill, with its options `more`; raise RunError on failure."""
     try:
-        kernels.use(read_notebook(notebook))
+        read = read_notebook(notebook)
+        kernel = foreign_kernel(read) or {"kernel_name": "python3", "language": "python", **KERNEL}
+        kernels.use(read)
+    except KernelError as error:
+        raise RunError(str(error)) from error
     except OSError as error:
         raise _unwritable(output.parent, error) from error
     import papermill  # slow to import, so only when a run starts
 
-    from mnist_nb.tools.runs import engine
+    from mnist_nb.tools.runs import engine, injection
 
+    injection.register()
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
-            notebook, output, values, engine_name=engine.NAME, kernel_name="python3",
-            language="python", progress_bar=False, stdout_file=None if quiet else sys.stdout,
-            coalesce_streams=True, store_widget_state=False, **KERNEL, **more,
+            notebook, output, values, engine_name=engine.NAME, progress_bar=False,
+            stdout_file=None if quiet else sys.stdout, coalesce_streams=True,
+            store_widget_state=False, **kernel, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         why = f"{error.ename}: {error.evalue}".splitlines()[0]

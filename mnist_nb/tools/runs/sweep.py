@@ -16,12 +16,15 @@ from filelock import FileLock, Timeout
 
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
-from mnist_nb.tools.runs.declared import word_reader
-from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, folder_reader
+from mnist_nb.tools.runs.declared import defaults_of
+from mnist_nb.tools.runs.given import word_reader
+from mnist_nb.tools.runs.identity import Run, checked_runs, cut, folder_reader
+from mnist_nb.tools.runs.languages import foreign_kernel
 from mnist_nb.tools.runs.lookup import Place, folders_in, place_of, seconds_taken
 from mnist_nb.tools.runs.places import is_address, reason
-from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, each_row
+from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, each_row, names_in
 from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
+from mnist_nb.tools.runs.reads import check_read
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
 from mnist_nb.tools.runs.work import Outcome, do_run, write_error
 
@@ -43,18 +46,23 @@ class Sweep(NamedTuple):
 
 
 def prepare(
-    path: Path, plan: Mapping[str, Any], folder: str, again: bool = False, look_only: bool = False
-) -> Sweep:
+    path: Path, plan: Mapping[str, Any], folder: str, again: bool = False,
+    look_only: bool = False, insist: bool = False,
+) -> Sweep:  # fmt: skip
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
-    With `again`, all are to do. With `look_only`, nothing is written to an address.
+    With `again`, all are to do. With `look_only`, nothing is written to an address. With `insist`,
+    a parameter counts that no cell reads.
 
     Raises:
-        NotStarted: the notebook, or a record at an address, cannot be read.
-        SweepError, ParameterError: see `each_row` and `checked_runs`; or `folder` is an address
-            that cannot be written.
+        NotStarted, KernelError: the notebook, or a record at an address, cannot be read; its
+            kernel is not installed.
+        SweepError, ParameterError: see `each_row`, `check_read` and `checked_runs`; or `folder` is
+            an address that cannot be written.
     """
     notebook = read_notebook(path)
+    foreign_kernel(notebook)
+    check_read(notebook, names_in(plan), insist)
     rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
     runs = checked_runs(notebook, rows, path.parent)
     if not is_address(folder):
