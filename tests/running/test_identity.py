@@ -15,7 +15,7 @@ from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs import run as one_run
 from mnist_nb.tools.runs.code import code_sha256, modules_sha256
-from mnist_nb.tools.runs.declared import read_values
+from mnist_nb.tools.runs.given import read_values
 from mnist_nb.tools.runs.identity import checked_runs
 from mnist_nb.tools.runs.lookup import place_of
 from mnist_nb.tools.runs.sweep import prepare

@@ -84,7 +84,7 @@ def test_a_notebook_whose_kernel_is_not_installed_is_refused_in_a_sentence(tmp_p
         foreign_kernel(read_notebook(path))
     path = notebook_of(tmp_path / "n.ipynb", R, "print(lr)", parameters="lr <- 0.1")
     done = CliRunner().invoke(main, ["run", str(path), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert "is in R and names the kernel 'ir', which is not installed here" in done.stderr
     with pytest.raises(KernelError):
         prepare(path, {"grid": {"lr": "1,2"}}, str(tmp_path / "out"))

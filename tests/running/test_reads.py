@@ -116,7 +116,7 @@ def test_who_insists_gets_the_run(how, tmp_path, monkeypatch):
     small_notebook(tmp_path / "n.ipynb", "x = 2", parameters="x = 1")
     command, option = how
     refused = CliRunner().invoke(main, [command, "n.ipynb", option, "x", "3"])
-    assert refused.exit_code == 1 and "add --insist" in refused.stderr
+    assert refused.exit_code == 2 and "add --insist" in refused.stderr
     ran = []
     monkeypatch.setattr("mnist_nb.tools.runs.run.execute", lambda *a, **_: ran.append(a[2]))
     monkeypatch.setattr("mnist_nb.tools.runs.run.note_machine", lambda *a: None)

@@ -285,7 +285,7 @@ def test_the_kernel_gets_the_values_themselves(path, tmp_path, caplog):
 def test_a_sweep_of_lists_on_the_command_line_is_refused_if_one_is_no_list(path, tmp_path):
     sweep = ["sweep", str(path), "-o", str(tmp_path), "-g", "numbers"]
     done = CliRunner().invoke(main, [*sweep, "1,2"])
-    assert done.exit_code == 1 and "numbers is '1'; it takes a list" in done.stderr
+    assert done.exit_code == 2 and "numbers is '1'; it takes a list" in done.stderr
     assert prepare(path, {"grid": {"numbers": "[1,2],[3,4]"}}, str(tmp_path)).left[1].values == {
         "numbers": [3, 4]
     }
