@@ -85,8 +85,8 @@ def verify_all(paths: list[Path]) -> Iterator[Verdict]:
     done = 0
     with contextlib.ExitStack() as stack:
         while_stopping = stack.enter_context(contextlib.ExitStack())
-        client = stack.enter_context(cluster(None, len(paths), first))
         try:
+            client = stack.enter_context(cluster(None, len(paths), first))
             futures = {client.submit(verify_record, path.absolute(), os.getcwd(), pure=False): path
                        for path in paths}  # fmt: skip
             for future in as_completed(futures):
