@@ -15,7 +15,7 @@ from mnist_nb.tools.runs.plans import SweepError
 from mnist_nb.tools.runs.work import reason, write_error
 
 CONNECT_TIMEOUT = 10  # seconds
-# No dashboard that anyone could open; and none needs profiles, which take 0.1 MB per second.
+# No dashboard that anyone could open, and no profiles, which take 0.1 MB of memory per second.
 CONFIG = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
