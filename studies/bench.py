@@ -6,9 +6,11 @@ The literal path converts each image with `ToTensor()` in every epoch, as the so
 Writes build/bench.json, build/bench.png and build/bench_*.png.
 """
 
+import contextlib
 import importlib.util
 import json
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import psutil
 import torch
 from torch.utils.data import DataLoader, Subset
@@ -155,20 +158,55 @@ def walkthrough() -> dict[str, float]:
     return times
 
 
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of its descendants that have ended."""
+    times = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(t.ru_utime + t.ru_stime for t in times)
+
+
+def workers_memory() -> float:
+    """Return the resident memory of Dask's workers, in MB per worker."""
+    sizes = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(process.cmdline()):
+                sizes.append(process.memory_info().rss / 1e6)
+    return sum(sizes) / max(1, len(sizes))
+
+
+def tiny_notebook(folder: str) -> Path:
+    """Write a notebook that computes next to nothing, without torch, and return its path."""
+    cells = [nbformat.v4.new_code_cell("x = 0", metadata={"tags": ["parameters"]}),
+             nbformat.v4.new_code_cell("print(x + 1)")]  # fmt: skip
+    path = Path(folder, "tiny.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
 def sweeps() -> dict[str, float]:
-    """Time sweeps of 24 one-epoch runs, with 32 images and with 55,000; measure the CPU load."""
-    found = {}
-    for name, more in (("32 images", {"train_size": "32", "val_size": "1"}), ("an epoch", {})):
-        plan = {"grid": {"seed": "0:24"}, "parameters": {"epochs": "1"} | more}
+    """Time sweeps: 300 runs of a tiny notebook, and 24 runs of the walkthrough, twice.
+
+    The walkthrough's runs have one epoch, of 32 images and of 55,000. CPU seconds count what this
+    sweep's processes computed, so they depend little on what else the machine does.
+    """
+    found, small = {}, {"train_size": "32", "val_size": "1"}
+    kinds = ("300 tiny runs", None), ("24 runs, 32 images", small), ("24 runs, an epoch", {})
+    for name, more in kinds:
+        runs = int(name.split()[0])
         with tempfile.TemporaryDirectory() as folder:
-            before, started = psutil.cpu_times(), time.perf_counter()
-            outcomes = dict(carry_out(prepare(WALKTHROUGH, plan, folder), quiet=True))
-            took, after = time.perf_counter() - started, psutil.cpu_times()
-        busy = sum(getattr(after, t) - getattr(before, t) for t in ("user", "nice", "system"))
-        each = sum(outcome.seconds for outcome in outcomes.values()) / len(outcomes)
-        found[f"sweep of 24 runs, {name}: seconds a run"] = each
-        found[f"sweep of 24 runs, {name}: seconds in all"] = took
-        found[f"sweep of 24 runs, {name}: % of the cores' time"] = 100 * busy / CORES / took
+            key = "x" if more is None else "seed"
+            path = tiny_notebook(folder) if more is None else WALKTHROUGH
+            plan = {"grid": {key: f"0:{runs}"}}
+            plan["parameters"] = {} if more is None else {"epochs": "1"} | more
+            used, started, memory = cpu_seconds(), time.perf_counter(), []
+            for _ in carry_out(prepare(path, plan, folder), quiet=True):
+                memory.append(workers_memory())
+            took, used = time.perf_counter() - started, cpu_seconds() - used
+        found[f"{name}: seconds in all"] = took
+        found[f"{name}: seconds per run"] = took / runs
+        found[f"{name}: CPU seconds per run"] = used / runs
+        found[f"{name}: MB per worker after a tenth"] = memory[runs // 10]
+        found[f"{name}: MB per worker at the end"] = memory[-CORES - 1]
     return found
 
 
@@ -226,13 +264,15 @@ def main() -> None:
             times[label] = seconds(ensemble(images, models), 1) / models
     torch.set_num_threads(1)
 
-    print(f"\n{'one epoch of 55,000 images':48}{'seconds':>9}{'literal / this':>16}")
+    literal_path, alone = times["literal path"], times["arithmetic alone"]  # both in one thread
+    print(f"\n{'one epoch of 55,000 images':42}{'seconds':>9}{'literal / this':>16}"
+          f"{'this / arithmetic':>19}")  # fmt: skip
     for label, value in times.items():
-        print(f"{label:48}{value:9.3f}{times['literal path'] / value:16.1f}")
+        print(f"{label:42}{value:9.3f}{literal_path / value:16.1f}{value / alone:19.1f}")
     growth(images)
     whole = walkthrough() | sweeps() | reading()
     for label, value in whole.items():
-        print(f"{label:58}{value:9.1f}")
+        print(f"{label:58}{value:9.2f}")
     around = whole["walkthrough, 32 images: kernel, imports, data"]
     quick, slow = (whole[f"walkthrough, 5 epochs, {n}"] for n in ("preload", "literal path"))
     print(f"preload is {slow / quick:.1f} times as fast as the literal path in the whole "

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn.functional import dropout
 
-from mnist_nb.ensemble import Member, train_ensemble
+from mnist_nb.ensemble import Member, _Group, _start, train_ensemble
 from mnist_nb.loading import load, split_loaders
 from mnist_nb.model import build_model
 from mnist_nb.training import train
@@ -53,3 +54,19 @@ def test_an_ensemble_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     next(train_ensemble(load(), MEMBERS[:2], train_size=64, val_size=32))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_each_member_draws_the_masks_and_the_order_of_its_single_run_to_the_last_bit():
+    images, sizes, shape = load(), (64, 40), (32, 64)
+    unused = len(images) - sum(sizes)
+    starts = [_start(member, images, [*sizes, unused], 64) for member in MEMBERS]
+    group = _Group(images.x.flatten(1), images.y, MEMBERS, starts)
+    order = [x for x, _ in group.batches(group.order, 32)]
+    masks = [group.masks(*shape) for _ in range(2)]
+    for k, member in enumerate(MEMBERS):
+        torch.manual_seed(member.seed)
+        build_model(64, member.dropout)
+        alone, _ = split_loaders(images, *sizes, 32)
+        assert all(torch.equal(x[k], y.flatten(1)) for x, (y, _) in zip(order, alone, strict=True))
+        for mask in masks:
+            assert torch.equal(mask[k], dropout(torch.ones(shape), member.dropout))

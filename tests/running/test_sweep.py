@@ -615,8 +615,10 @@ def test_the_committed_table_has_a_row_for_each_run_that_the_files_describe_and_
 # --- from inside
 
 
-def test_nobody_without_its_keys_can_give_the_local_cluster_work():
+def test_nobody_without_its_keys_can_give_the_local_cluster_work_and_it_keeps_no_profiles():
     with cluster(None) as client:
+        for does in client.run(lambda dask_worker: [*dask_worker.periodic_callbacks]).values():
+            assert "heartbeat" in does and "profile" not in does, "its memory grows with time"
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         assert client.submit(abs, -1).result() == 1

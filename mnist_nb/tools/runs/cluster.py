@@ -16,7 +16,12 @@ from mnist_nb.tools.runs.plans import RunsFailed, SweepError
 from mnist_nb.tools.runs.work import write_error
 
 CONNECT_TIMEOUT = 10  # seconds
-ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
+# No dashboard that anyone could open, and no profiles, which take 0.1 MB of memory per second.
+CONFIG = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+}
 
 
 def cores() -> int:
@@ -57,8 +62,7 @@ def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = Non
             theirs = dask.config.get("distributed.nanny.pre-spawn-environ").items()
             theirs = {name: os.environ.get(name, str(value)) for name, value in theirs}
             guests = stack.enter_context(kernels.shared(notebook, os.environ | theirs))
-            # no dashboard that anyone could open; stop signals go to this process only
-            with dask.config.set({key: [] for key in ROUTES}), block_stop_signals():
+            with dask.config.set(CONFIG), block_stop_signals():  # signals reach only this process
                 local = LocalCluster(
                     n_workers=min(cores(), runs), threads_per_worker=1, memory_limit=0,
                     host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=scratch,
