@@ -27,7 +27,8 @@ def _one_of(*choices: str) -> Rule:
 
 _SWITCH = Rule("True or False", bool)
 RULES = {
-    "seed": Rule("a whole number that fits in 64 bits", int, lambda v: -(2**63) <= v < 2**64),
+    # torch's generator keeps 32 bits: any other seed is one of these again
+    "seed": Rule("a whole number from 0 to 4,294,967,295", int, lambda v: 0 <= v < 2**32),
     "dataset": _one_of(*DATASETS),
     "data_dir": Rule(
         "None or the path of a folder", str | None, lambda v: v != "" and str(v).isprintable()

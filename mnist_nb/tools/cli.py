@@ -6,10 +6,13 @@ from pathlib import Path
 import click
 
 from mnist_nb.data import DATASETS
-from mnist_nb.errors import Problem
+from mnist_nb.errors import ParameterError, Problem
 from mnist_nb.tools import cli_authors, cli_results, cli_runs
 from mnist_nb.tools.cli_authors import PATH
 from mnist_nb.tools.endings import survive_lost_output
+
+# exit codes, which docs/running.md explains; click ends with 2, too, what it refuses
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
 class _Commands(click.Group):
@@ -20,10 +23,19 @@ class _Commands(click.Group):
             with survive_lost_output():
                 return super().invoke(ctx)
         except Problem as problem:
-            raise click.ClickException(str(problem)) from problem
+            refused = isinstance(problem, ParameterError)
+            code = getattr(problem, "exit_code", REFUSED if refused else FAILED)
+            raise _ended(str(problem), code) from problem
         except KeyboardInterrupt as stop:
             said = str(stop) or "interrupted; files that were complete are kept"
-            raise click.ClickException(said) from stop
+            raise _ended(said, INTERRUPTED) from stop
+
+
+def _ended(said: str, code: int) -> click.ClickException:
+    """Return the error that ends a command with this message and exit code."""
+    error = click.ClickException(said)
+    error.exit_code = code
+    return error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

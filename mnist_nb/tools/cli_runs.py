@@ -69,14 +69,19 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
               help="Address of a Dask scheduler, tcp://...  [default: local, one "
               "worker per core]")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} runs.")
+@click.option("--force", is_flag=True, help="Do finished runs again, too; their records are kept.")
+@click.option("--dry-run", is_flag=True, help="List the runs, and start none.")
 @stop_like_ctrl_c()
-def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool) -> None:
+def sweep(
+    notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool, force: bool,
+    dry_run: bool,
+) -> None:  # fmt: skip
     """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
 
     All runs are checked before the first one starts. To resume an interrupted sweep, give the
     same command again: finished runs are skipped.
     """
-    from mnist_nb.tools.runs.plans import SweepError, count, read_plan
+    from mnist_nb.tools.runs.plans import RunsFailed, count, read_plan
     from mnist_nb.tools.runs.progress import duration
     from mnist_nb.tools.runs.sweep import carry_out, prepare
 
@@ -86,18 +91,20 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
     path = notebook or WALKTHROUGH
     if (number := count(plan)) > CHECK_ABOVE:
         click.echo(f"{number:,} runs of {path.name}, before exclusions")
-        if not yes:
-            click.confirm(f"Check {number:,} runs and start those not excluded?", abort=True)
-    prepared = prepare(path, plan, output)
+        _ask(f"Check {number:,} runs and start those not excluded?", yes or dry_run)
+    prepared = prepare(path, plan, output, force, dry_run)
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     time = f", about {duration(seconds)} on this machine" if seconds else ""
     click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "
                f"{left} to do{time}")  # fmt: skip
     older = Counter(place.older for place in prepared.places.values() if place.older)
-    for why, number in older.items():
-        click.echo(f"outdated records, kept but not counted: {number} ({why})")
-    if left > ASK_ABOVE and not yes:
-        click.confirm(f"Start {left} runs?", abort=True)
+    for why, again in older.items():
+        click.echo(f"to do again: {again}, older records are kept ({why})")
+    if dry_run:
+        _list(prepared)
+        return
+    if left > ASK_ABOVE:
+        _ask(f"Start {left} runs?", yes)
     ends = carry_out(prepared, scheduler) if left else ()
     wrong: dict[str, list[str]] = {}
     for name, outcome in ends:
@@ -112,7 +119,30 @@ def sweep(notebook, grid, fixed, file, output: str, scheduler: str | None, yes: 
         said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
                 f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
                 for state, names in wrong.items()]  # fmt: skip
-        raise SweepError(f"{'; '.join(said)}; to try them again, give the same command")
+        raise RunsFailed(f"{'; '.join(said)}; to try them again, give the same command")
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Ask for a yes, unless it is given; raise SweepError if there is none."""
+    from mnist_nb.tools.runs.plans import SweepError
+
+    try:
+        yes = yes or click.confirm(question)
+    except click.Abort:  # nobody is there to answer
+        click.echo()
+    if not yes:
+        raise SweepError("nothing was run; answer y to start, or give -y to start without asking")
+
+
+def _list(prepared) -> None:
+    """Print a line for each run of a sweep: finished and where, to do, or again and why."""
+    for run in prepared.runs:
+        path, seconds, older = prepared.places[run.name]
+        if seconds is not None:
+            click.echo(f"finished  {run.name}: {path.removeprefix(prepared.folder).strip('/')}")
+        else:
+            click.echo(f"again     {run.name}: {older}" if older else f"to do     {run.name}")
+    click.echo("nothing was run")
 
 
 COMMANDS = (run, sweep)

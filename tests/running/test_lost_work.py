@@ -23,9 +23,10 @@ from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs import run as one_run
 from mnist_nb.tools.runs import sweep
 from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.places import place_of
 from mnist_nb.tools.runs.plans import SweepError
 from mnist_nb.tools.runs.sweep import carry_out, prepare
-from mnist_nb.tools.runs.work import do_run, place_of
+from mnist_nb.tools.runs.work import do_run
 
 WORK = sys.modules[do_run.__module__]
 PARAMETERS = "x: int = 1\nlog: str = ''"
@@ -87,7 +88,7 @@ def test_two_sweeps_do_not_work_in_one_folder(notebook, one_worker):
     first = carry_out(prepare(notebook, plan, "out"), one_worker.scheduler_address, quiet=True)
     ends = [next(first)]
     done = CliRunner().invoke(main, ["sweep", "n.ipynb", "-g", "x", "0:3", "-o", "out"])
-    assert done.exit_code == 1 and "another sweep is running in" in done.stderr
+    assert done.exit_code == 2 and "another sweep is running in" in done.stderr
     ends += first  # which goes on
     assert [outcome.state for _, outcome in ends] == ["finished"] * 3
 
@@ -287,7 +288,7 @@ def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_p
         assert child.stdout.readline() == "so far\n", "what it printed has arrived"
     (os.killpg if what == "sweep" else os.kill)(child.pid, signal.SIGTERM)
     _, stderr = child.communicate()
-    assert child.returncode > 0 and stderr.count("Error: ") == 1 and "interrupted" in stderr, (
+    assert child.returncode == 130 and stderr.count("Error: ") == 1 and "interrupted" in stderr, (
         stderr
     )
     assert "Traceback" not in stderr

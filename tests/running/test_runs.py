@@ -97,7 +97,7 @@ def test_a_second_run_does_not_overwrite_the_first(say, tmp_path):
 def test_a_failed_notebook_is_kept_and_one_line_says_which_cell_and_why(say, tmp_path):
     notebook = small_notebook(tmp_path / "n.ipynb", "1 / x", parameters="x: int = 1")
     done = say("run", notebook, "-p", "x", "0", "-o", "out")
-    assert done.exit_code != 0
+    assert done.exit_code == 1
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert "cell In [3] failed: ZeroDivisionError" in done.stderr
     assert (tmp_path / "out" / "n.x=0.failed.ipynb").is_file()
@@ -190,7 +190,7 @@ def test_what_cannot_work_is_refused_before_a_kernel_starts(
     (tmp_path / "file").write_text("not a folder")
     done = CliRunner().invoke(main, ["run", *arguments])
     assert isinstance(done.exception, SystemExit), done.exception  # it would show a traceback
-    assert done.exit_code == 1 and says in done.stderr and done.stderr.count("\n") == 1
+    assert done.exit_code == 2 and says in done.stderr and done.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing was left behind"
 
 

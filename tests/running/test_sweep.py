@@ -30,12 +30,13 @@ from mnist_nb.tools.runs import identity
 from mnist_nb.tools.runs.cluster import cluster
 from mnist_nb.tools.runs.declared import declared_parameters
 from mnist_nb.tools.runs.identity import checked_runs
+from mnist_nb.tools.runs.places import place_of
 from mnist_nb.tools.runs.plans import SweepError, expand, read_plan, values_of
 from mnist_nb.tools.runs.progress import estimate
 from mnist_nb.tools.runs.results import latest, read_record
 from mnist_nb.tools.runs.run import RunError
 from mnist_nb.tools.runs.sweep import carry_out, prepare
-from mnist_nb.tools.runs.work import do_run, place_of, seconds_taken
+from mnist_nb.tools.runs.work import do_run, seconds_taken
 
 # Notes in `log` that it begins; a run of half a second that fails where x is 13.
 PARAMETERS = "x: int = 1\nlr: float = 0.1\nlog: str = ''\nunread = 5"
@@ -173,7 +174,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["n.ipynb", "-f", "same.yaml"], "the run with all defaults occurs twice"),
         (["-f", "list.yaml"], "grid takes lines like `lr: 0.1`"),
         (["-g", "lr", "1", "--scheduler", "tcp://"], "no Dask scheduler answers"),
-        (["-g", "seed", "0:101"], "Aborted"),
+        (["-g", "seed", "0:101"], "nothing was run; answer y to start, or give -y"),
         (["-g", "lr", "1", "-o", "n.ipynb/out"], "cannot be written (Not a directory)"),
     ],
     ids=str,
@@ -188,14 +189,14 @@ def test_what_cannot_work_is_refused_before_anything_runs(
     (tmp_path / "mixed.yaml").write_text("runs: [{lr: 1}, 5]")
     done = CliRunner().invoke(main, ["sweep", "-o", "out", *arguments])
     assert isinstance(done.exception, SystemExit), done.exception  # it would show a traceback
-    assert done.exit_code == 1 and says in done.stderr, done.stderr
+    assert done.exit_code == 2 and says in done.stderr, done.stderr
     assert not list(tmp_path.rglob("out/*/*"))
 
 
 def test_seen_from_outside_a_refusal_is_one_sentence(command, notebook, tmp_path):
     for what in ("sweep", "run"):
         done = command(what, "n.ipynb", "-o", "out", "-p", "unread", "1")
-        assert done.returncode == 1 and "no cell of this notebook reads it" in done.stderr
+        assert done.returncode == 2 and "no cell of this notebook reads it" in done.stderr
         assert done.stderr.count("\n") == 1 and done.stdout == ""
         assert not (tmp_path / "out").exists()
 
@@ -289,7 +290,7 @@ def test_a_file_that_no_sweep_left_is_not_overwritten(notebook, tmp_path):
     (tmp_path / "out" / "x=1").mkdir(parents=True)
     (own := tmp_path / "out" / "x=1" / "n.ipynb").write_text("mine")
     left, whys = do_what_is_left(notebook, tmp_path / "out")
-    assert left == 2 and whys == {"", "it is not a record of a sweep"}
+    assert left == 2 and whys == {"", "the file there is not a record of a sweep"}
     assert own.read_text() == "mine"
 
 
@@ -398,7 +399,7 @@ def test_a_run_with_another_package_than_the_sweeps_is_not_taken_for_one_of_it(
     own = PARAMETERS + "\ndataset: str = 'MNIST'"
     notebook = small_notebook(tmp_path / "n.ipynb", RECORDED, parameters=own)
     (run,) = prepare(notebook, {"grid": {"x": "1"}}, str(tmp_path)).runs
-    before = run.package
+    before = run.made_from["package"]
     for answers, state in (("", "failed"), ((before, ""), "not stored")):
         answer = iter(answers or ("",))
         monkeypatch.setattr("mnist_nb.tools.runs.work.package_sha256", lambda a=answer: next(a))
@@ -453,7 +454,7 @@ def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(
         os.killpg(first.pid, how)
     _, stderr = first.communicate()
     if how == signal.SIGINT:
-        assert first.returncode != 0 and stderr.count("Error: ") == 1, stderr
+        assert first.returncode == 130 and stderr.count("Error: ") == 1, stderr
         assert "interrupted; " in stderr and "give the same command again" in stderr, stderr
         assert "Traceback" not in stderr, stderr
     wait_until(lambda: not start.alive(), "workers and kernels have gone too")

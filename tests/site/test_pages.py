@@ -422,14 +422,14 @@ def test_what_cannot_be_published_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     nbformat.write(new_notebook(cells=[new_markdown_cell(r"$$\frac{1}{$$")]), tmp_path / "n.ipynb")
     (tmp_path / "file").touch()
-    for arguments, words in (
-        (["slides", "n.ipynb"], "cannot be made into MathML"),
-        (["slides", "gone.ipynb"], "cannot find the notebook gone.ipynb"),
-        (["site", "-o", "file"], "cannot be written"),
+    for arguments, code, words in (
+        (["slides", "n.ipynb"], 1, "cannot be made into MathML"),
+        (["slides", "gone.ipynb"], 2, "cannot find the notebook gone.ipynb"),
+        (["site", "-o", "file"], 2, "cannot be written"),
     ):
         done = CliRunner().invoke(main, arguments)
         assert isinstance(done.exception, SystemExit), done.exception
-        assert done.exit_code == 1 and words in done.stderr and done.stderr.count("\n") == 1
+        assert done.exit_code == code and words in done.stderr and done.stderr.count("\n") == 1
 
 
 # In a browser

@@ -278,4 +278,4 @@ def test_what_is_no_notebook_is_one_sentence_for_the_lint_and_for_pytest(tmp_pat
         assert "Traceback" not in said and "nbformat/" not in said
     done = CliRunner().invoke(main, ["lint", str(path)])
     assert isinstance(done.exception, SystemExit), done.exception
-    assert done.exit_code == 1 and done.stderr.count("\n") == 1 and str(path) in done.stderr
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1 and str(path) in done.stderr

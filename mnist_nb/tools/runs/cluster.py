@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import block_stop_signals, leave_stopping_to_parent
-from mnist_nb.tools.runs.plans import SweepError
-from mnist_nb.tools.runs.work import reason, write_error
+from mnist_nb.tools.runs.places import reason
+from mnist_nb.tools.runs.plans import RunsFailed, SweepError
+from mnist_nb.tools.runs.work import write_error
 
 CONNECT_TIMEOUT = 10  # seconds
 ROUTES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
@@ -98,7 +99,7 @@ def check_workers(client, folder: str, mark: str) -> None:
 
 @contextlib.contextmanager
 def scheduler_lives(client, progress) -> Iterator[None]:
-    """Turn errors of the `with` block into a SweepError if the scheduler is gone."""
+    """Turn errors of the `with` block into a RunsFailed if the scheduler is gone."""
     from distributed.client import FutureCancelledError, FuturesCancelledError
 
     try:
@@ -111,4 +112,4 @@ def scheduler_lives(client, progress) -> Iterator[None]:
         if client.status == "running" and not isinstance(error, OSError):  # a lost connection
             raise
     if lost or client.status != "running":
-        raise SweepError(f"Dask's scheduler is gone; {progress.so_far()}") from lost
+        raise RunsFailed(f"Dask's scheduler is gone; {progress.so_far()}") from lost

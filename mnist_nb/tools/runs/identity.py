@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,37 +15,43 @@ from typing import Any, NamedTuple
 import mnist_nb
 from mnist_nb import data
 from mnist_nb.errors import ParameterError
+from mnist_nb.tools.runs.code import bare, code_sha256, modules_sha256
 from mnist_nb.tools.runs.declared import declared_parameters, reader
 from mnist_nb.tools.runs.plans import SweepError
 
 NUMERICAL = ("torch", "torchvision", "numpy")  # packages that may change the results
+_ADDED_HASH = re.compile(r"-[0-9a-f]{8}$")  # at the end of a folder's name
 
 
 class Run(NamedTuple):
-    """One run of a sweep: its folder's name, its parameters, and a hash of parameters and code.
+    """One run of a sweep: its folder's name, its parameters, and a hash of what it computes.
 
-    `package` is the hash of mnist_nb, or None if the notebook does not use it. `dataset` has the
-    two arguments of `data.hashes`: the dataset's name and folder.
+    `made_from` is what that hash is made of: hashes of all parameters, of the notebook's code, of
+    mnist_nb (None if the notebook does not use it), and of the modules beside the notebook.
+    `dataset` has the two arguments of `data.hashes`: the dataset's name and folder.
     """
 
     name: str
     values: dict[str, Any]
     key: str
-    package: str | None = None
+    made_from: dict[str, Any]
     dataset: tuple = (None, None)
 
 
-def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
-    """Return the runs of `notebook` with the parameters of `rows`, after checking each.
+def checked_runs(notebook, rows: Iterable[Mapping[str, str]], folder: Path = Path()) -> list[Run]:
+    """Return the runs of `notebook`, which is in `folder`, with the parameters of `rows`.
 
     Raises:
         ParameterError: see `read_values`.
         SweepError: two runs are the same.
     """
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    package = package_sha256() if "mnist_nb" in "".join(sources) else None
-    begun = hashlib.sha256(f"[{json.dumps([package, *sources])}, ".encode())  # shared by all keys
+    defaults = defaults_of(notebook)
+    uses = any("mnist_nb" in cell.source for cell in notebook.cells if cell.cell_type == "code")
+    code = {
+        "code": code_sha256(notebook),
+        "package": package_sha256() if uses else None,
+        "modules": modules_sha256(notebook, (Path.cwd(), folder.absolute())),
+    }
     read, runs, seen, names = reader(notebook), [], set(), set()
     for row in rows:
         try:
@@ -53,38 +59,79 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]]) -> list[Run]:
         except ParameterError as error:
             raise ParameterError(f"{error} (nothing was run)") from error
         whole = defaults | values
-        hashed = begun.copy()
-        hashed.update(f"{json.dumps(json.dumps(whole, sort_keys=True, default=repr))}]".encode())
-        key = hashed.hexdigest()
-        if key in seen:
+        parameters = _sha256(whole)
+        if parameters in seen:
             said = name_of(values) or "the run with all defaults"
             raise SweepError(f"{said} occurs twice; remove one of them (nothing was run)")
-        seen.add(key)
+        seen.add(parameters)
         name = _folder_name(values)
         if name.casefold() in names:  # such as 1 and '1', or a and A
-            name = f"{name}-{key[:8]}"
+            name = f"{name}-{parameters[:8]}"
         names.add(name.casefold())
+        made_from = {"parameters": parameters, **code}
         dataset = whole.get("dataset"), whole.get("data_dir")
-        runs.append(Run(name, values, key, package, dataset))
+        runs.append(Run(name, values, _sha256(made_from), made_from, dataset))
     return runs
 
 
+def defaults_of(notebook) -> dict[str, Any]:
+    """Return parameter -> default value of `notebook`."""
+    return {name: d.default for name, d in (declared_parameters(notebook) or {}).items()}
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    """Return a hash of `values` that does not depend on their order."""
+    text = json.dumps(_with_text_keys(values), sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Return `value` with the keys of its dictionaries as text that tells 1 from "1"."""
+    if isinstance(value, Mapping):
+        return {repr(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [*map(_with_text_keys, value)] if isinstance(value, list | tuple) else value
+
+
+def is_of_other_parameters(run: Run, machine: Mapping[str, Any]) -> bool:
+    """Return whether the record with this `machine` metadata says that it is not of `run`."""
+    made_from = machine.get("sweep_made_from")
+    then = made_from.get("parameters") if isinstance(made_from, dict) else None
+    return then not in (None, run.made_from["parameters"])
+
+
 def not_its_record(run: Run, machine: Mapping[str, Any]) -> str | None:
-    """Return why a stored record does not count as one of `run`, or None if it does.
+    """Return why a stored record of the run's parameters does not count, or None if it does.
 
     `machine` is the record's machine metadata. Builds of one version, such as torch 2.14.1 and
     2.14.1+cpu, count as the same.
     """
     try:
-        if machine["sweep_key"] != run.key:
-            return "the code of the notebook or of mnist_nb has changed"
+        if "sweep_key" not in machine:
+            return "the file there is not a record of a sweep"
+        if "sweep_made_from" not in machine:
+            return "its record is of an earlier version, which did not note from which code it is"
+        whys = list(_changes(machine["sweep_made_from"], run.made_from))
         for name in NUMERICAL:
             if (then := machine["versions"][name].split("+")[0]) != (here := _version(name)):
-                return f"it was made with {name} {then}, not {here}"
+                whys.append(f"it was made with {name} {then}, not {here}")
         then, here = machine["data_sha256"], data.hashes(*run.dataset)
-        return "the data have changed" if then and here and then != here else None
+        if then and here and then != here:
+            whys.append("the data have changed")
+        return "; ".join(whys) or None
     except (KeyError, TypeError, AttributeError):
-        return "it is not a record of a sweep"
+        return "the file there is not a record of a sweep"
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of the code that runs were made from has changed, a clause each."""
+    if then["code"] != now["code"]:
+        yield "the code of the notebook has changed"
+    if then["package"] != now["package"]:
+        yield "the package mnist_nb has changed"
+    old, new = then["modules"], now["modules"]
+    if changed := sorted(name for name in old | new if old.get(name) != new.get(name)):
+        has = "module {} has" if len(changed) == 1 else "modules {} have"
+        yield f"the {has.format(', '.join(changed))} changed"
 
 
 @cache
@@ -93,11 +140,13 @@ def _version(name: str) -> str:
 
 
 def package_sha256() -> str:
-    """Return one SHA-256 hash of the modules in mnist_nb/ and figures/, but not of tools/."""
-    whole, folder = hashlib.sha256(), Path(mnist_nb.__file__).parent
-    for path in sorted([*folder.glob("[!.]*.py"), *folder.glob("figures/[!.]*.py")]):
-        whole.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
-    return whole.hexdigest()
+    """Return one hash of the code in mnist_nb/ and figures/, but not of tools/.
+
+    Comments and blank lines do not count.
+    """
+    folder = Path(mnist_nb.__file__).parent
+    paths = [*folder.glob("[!.]*.py"), *folder.glob("figures/[!.]*.py")]
+    return _sha256({str(p.relative_to(folder)): bare(p.read_text("utf-8")) for p in paths})
 
 
 def _folder_name(values: Mapping[str, Any]) -> str:
@@ -106,6 +155,12 @@ def _folder_name(values: Mapping[str, Any]) -> str:
     if said != name:
         name = f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
     return name or "defaults"
+
+
+def name_parts(name: str, defaults: Mapping[str, Any]) -> frozenset[str]:
+    """Return what a folder's name says, in no order, without the parameters at their defaults."""
+    as_default = {name_of({parameter: value}) for parameter, value in defaults.items()}
+    return frozenset(_ADDED_HASH.sub("", name).split(",")) - as_default - {"defaults"}
 
 
 def cut(name: str, size: int) -> str:

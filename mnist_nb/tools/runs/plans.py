@@ -23,7 +23,15 @@ PARTS = ("parameters", "grid", "zip", *LISTS)
 
 
 class SweepError(Problem):
-    """A sweep has an invalid description, cannot start, or has failed runs."""
+    """A sweep has an invalid description, or cannot start."""
+
+    exit_code = 2  # of the command
+
+
+class RunsFailed(SweepError):
+    """A sweep has started, but not all of its runs are finished."""
+
+    exit_code = 1
 
 
 def values_of(words: str) -> list[str]:

@@ -16,7 +16,7 @@ from mnist_nb.record import MIME, NOT_FINITE, SCHEMA
 
 _NUMBERS = ("train_loss", "val_loss", "val_accuracy")
 # parts of the metadata that say nothing of the machine, or differ from run to run
-_NOT_COMPARED = ("wall_time_s", "sweep_key", "sweep_notebook", "digest")
+_NOT_COMPARED = ("wall_time_s", "digest")  # nor what begins with sweep_
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def _different_numbers(a: list[dict], b: list[dict]) -> list[str]:
     for one, other in zip(a, b, strict=False):
         unknown += [f"{key} of epoch {one['epoch']}" for key in one
                     if one[key] is None and other.get(key, 0) is None]  # fmt: skip
-        differ = [f"{key} {shown(one.get(key))} | {shown(other.get(key))}"
-                  for key in {**one, **other} if not same(one.get(key), other.get(key))]  # fmt: skip
+        differ = [f"{key} {shown(one.get(key))} | {shown(other.get(key))}" for key in
+                  {**one, **other} if not same(one.get(key), other.get(key))]  # fmt: skip
         if differ:
             lines = [f"the numbers differ from epoch {one['epoch']}: {'; '.join(differ)}"]
             break
@@ -182,7 +182,9 @@ def shown(value: Any) -> str:
 def flatten(values: dict, above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield nested items with dotted names, such as (`versions.torch`, "2.13")."""
     for name, value in values.items():
-        if isinstance(value, dict) and name not in _NOT_COMPARED:
+        if name in _NOT_COMPARED or name.startswith("sweep_"):
+            continue
+        if isinstance(value, dict):
             yield from flatten(value, f"{above}{name}.")
-        elif name not in _NOT_COMPARED:
+        else:
             yield f"{above}{name}", value

@@ -36,7 +36,13 @@ log = logging.getLogger("mnist_nb")
 
 
 class RunError(Problem):
-    """A run could not be started, or ended early."""
+    """A run ended early, or its result cannot be stored."""
+
+
+class NotStarted(RunError):
+    """A run cannot start as it was asked for."""
+
+    exit_code = 2  # of the command
 
 
 def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False) -> Path:
@@ -47,8 +53,9 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
 
     Raises:
         ParameterError: a parameter is wrong; no kernel was started.
-        RunError: there is no such notebook, the result cannot be stored, or a cell failed (the
-            message names the file with the notebook so far).
+        NotStarted: there is no such notebook, or the result could not be stored.
+        RunError: a cell failed (the message names the file with the notebook so far), or the
+            result cannot be stored.
         KeyboardInterrupt: the run was interrupted; its message names that file, too.
     """
     values = read_values(read_notebook(notebook), given)
@@ -86,20 +93,21 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
 
 def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> RunError:
     """Return the error for an output folder that cannot be written."""
-    return RunError(
+    kind = RunError if but else NotStarted
+    return kind(
         f"the output folder {folder} cannot be written ({error.strerror or error}){but}; "
         "choose another with -o"
     )
 
 
 def read_notebook(notebook: Path):
-    """Read a notebook; raise RunError if the file is missing or not a notebook."""
+    """Read a notebook; raise NotStarted if the file is missing or not a notebook."""
     if not os.path.isfile(notebook):
-        raise RunError(f"cannot find the notebook {notebook}; give the path of an .ipynb file")
+        raise NotStarted(f"cannot find the notebook {notebook}; give the path of an .ipynb file")
     try:
         return nbformat.read(notebook, as_version=4)
     except Exception as error:  # nbformat raises many kinds
-        raise RunError(f"{notebook} is not a notebook that can be read ({error})") from error
+        raise NotStarted(f"{notebook} is not a notebook that can be read ({error})") from error
 
 
 def _unwritable(folder: Path | str, error: OSError) -> RunError:

@@ -16,21 +16,20 @@ from filelock import FileLock, Timeout
 
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
-from mnist_nb.tools.runs.declared import declared_parameters, word_reader
-from mnist_nb.tools.runs.identity import Run, checked_runs, cut
-from mnist_nb.tools.runs.plans import SweepError, count, each_row
-from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
-from mnist_nb.tools.runs.run import output_folder_error, read_notebook
-from mnist_nb.tools.runs.work import (
-    Outcome,
+from mnist_nb.tools.runs.declared import word_reader
+from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, name_parts
+from mnist_nb.tools.runs.places import (
     Place,
-    do_run,
+    folders_in,
     is_address,
     place_of,
     reason,
     seconds_taken,
-    write_error,
 )
+from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, each_row
+from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
+from mnist_nb.tools.runs.run import output_folder_error, read_notebook
+from mnist_nb.tools.runs.work import Outcome, do_run, write_error
 
 WAIT_FOR_WORKERS = 300  # seconds that a cluster may have no workers
 VISIBLE_WITHIN = 30  # seconds until a file from another machine appears in a shared folder
@@ -46,34 +45,43 @@ class Sweep(NamedTuple):
     places: dict[str, Place]  # by run name
     left: list[Run]
     seconds: float | None  # estimate for the runs left, if possible
+    again: bool  # do the stored ones, too
 
 
-def prepare(path: Path, plan: Mapping[str, Any], folder: str) -> Sweep:
+def prepare(
+    path: Path, plan: Mapping[str, Any], folder: str, again: bool = False, look_only: bool = False
+) -> Sweep:
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
+    With `again`, all are to do. With `look_only`, nothing is written to an address.
+
     Raises:
-        RunError: the notebook, or a record at an address, cannot be read.
+        NotStarted: the notebook, or a record at an address, cannot be read.
         SweepError, ParameterError: see `each_row` and `checked_runs`; or `folder` is an address
             that cannot be written.
     """
     notebook = read_notebook(path)
     rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
-    runs = checked_runs(notebook, rows)
+    runs = checked_runs(notebook, rows, path.parent)
     if not is_address(folder):
         folder = os.path.abspath(folder)
-    elif why := write_error(folder, 0):
+    elif not look_only and (why := write_error(folder, 0)):
         raise SweepError(f"{why}; choose another folder with -o")
     stem = cut(path.stem, 200)
-    sweep = _look_up(Sweep(notebook, stem, folder, runs, {}, runs, None))
+    sweep = _look_up(Sweep(notebook, stem, folder, runs, {}, runs, None, again))
     known = [place.seconds for place in sweep.places.values() if place.seconds]
-    defaults = {n: d.default for n, d in (declared_parameters(notebook) or {}).items()}
-    return sweep._replace(seconds=estimate(sweep.left, known, defaults))
+    return sweep._replace(seconds=estimate(sweep.left, known, defaults_of(notebook)))
 
 
 def _look_up(sweep: Sweep) -> Sweep:
     """Return `sweep` with the places of the runs in `left`, and `left` without finished ones."""
-    runs = with_progress_bar(sweep.left, len(sweep.left), "looked up")
-    places = {run.name: place_of(sweep.folder, run, sweep.stem) for run in runs}
+    defaults, named = defaults_of(sweep.notebook), {}
+    for name in folders_in(sweep.folder):
+        named.setdefault(name_parts(name, defaults), []).append(name)
+    places = {}
+    for run in with_progress_bar(sweep.left, len(sweep.left), "looked up"):
+        names = named.get(name_parts(run.name, defaults), [])
+        places[run.name] = place_of(sweep.folder, run, sweep.stem, names, sweep.again)
     left = [run for run in sweep.left if places[run.name].seconds is None]
     return sweep._replace(places=sweep.places | places, left=left)
 
@@ -87,9 +95,10 @@ def carry_out(
     run. Unless `quiet`, show progress.
 
     Raises:
-        SweepError: the cluster cannot be reached, is lost or has no workers, a worker cannot
-            write into the folder, or another sweep is using the folder.
-        RunError: the folder cannot be written.
+        SweepError: the cluster cannot be reached, a worker cannot write into the folder, or
+            another sweep is using the folder.
+        NotStarted: the folder cannot be written.
+        RunsFailed: the cluster is lost, or gets no workers.
         KeyboardInterrupt: the message says how many runs are done and how to resume.
     """
     with contextlib.ExitStack() as stack:
@@ -206,7 +215,7 @@ def _worker_check(client, progress: Progress) -> Callable[[int], None]:
         alone = time.monotonic() - hired
         start_one = f"start one with `dask worker {client.scheduler.address}`"
         if alone > WAIT_FOR_WORKERS:
-            raise SweepError(f"the cluster has no worker; {start_one}; {progress.so_far()}")
+            raise RunsFailed(f"the cluster has no worker; {start_one}; {progress.so_far()}")
         if alone > 2 and not said:
             said = True
             left = duration(WAIT_FOR_WORKERS)

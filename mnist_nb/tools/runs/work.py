@@ -1,13 +1,10 @@
 """Execute one run of a sweep on a worker, and store its notebook.
 
-Dask calls `do_run` on its workers; the other functions find stored notebooks, test folders and
-describe errors.
+Dask calls `do_run` on its workers, and `cluster` calls `write_error` there.
 """
 
 import asyncio
 import contextlib
-import itertools
-import json
 import os
 import platform
 import shutil
@@ -20,8 +17,9 @@ from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
-from mnist_nb.tools.runs.identity import Run, not_its_record, package_sha256
+from mnist_nb.tools.runs.identity import Run, package_sha256
 from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.places import is_address, reason, seconds_taken
 from mnist_nb.tools.runs.run import RunError, execute
 
 
@@ -35,66 +33,6 @@ class Outcome(NamedTuple):
     state: str
     seconds: float
     why: str = ""
-
-
-class Place(NamedTuple):
-    """Where the notebook of a run is or will be: a path, or an address such as s3://..."""
-
-    path: str
-    seconds: float | None  # that the run took; None if it is still to do
-    older: str = ""  # why an older record of the run does not count
-
-
-def place_of(folder: str, run: Run, stem: str) -> Place:
-    """Return where `run` is stored in `folder`, or a new path: only the latest record counts.
-
-    Raises:
-        RunError: the address cannot be read.
-    """
-    latest, machine = None, {}
-    for number in itertools.count(1):
-        name = f"{stem}-{number}.ipynb" if number > 1 else f"{stem}.ipynb"
-        path = "/".join([folder.rstrip("/"), run.name, name])
-        found = _machine_metadata(path)
-        if found is not None:
-            latest, machine = path, found
-            continue
-        older = not_its_record(run, machine) if latest else ""
-        if latest and not older:
-            return Place(latest, machine.get("wall_time_s", 0))
-        return Place(path, None, older)
-
-
-def is_address(place: str) -> bool:
-    """Return whether `place` is an address for papermill, not a path."""
-    return "://" in place
-
-
-def seconds_taken(place: str, key: str) -> float | None:
-    """Return the seconds of the run stored at `place`; None if it is not the run with `key`."""
-    machine = _machine_metadata(place) or {}
-    return machine.get("wall_time_s") if machine.get("sweep_key") == key else None
-
-
-def _machine_metadata(place: str) -> dict | None:
-    """Return the machine metadata at `place`: None if nothing is there, {} if it has none."""
-    try:
-        if is_address(place):
-            from papermill.iorw import papermill_io
-
-            text = papermill_io.read(place)
-        else:
-            text = Path(place).read_bytes()
-    except Exception as error:  # each store has its own errors
-        if not is_address(place):
-            return {} if os.path.lexists(place) else None
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise RunError(f"{place} cannot be read ({reason(error)}); try again") from error
-        return None
-    try:
-        return dict(json.loads(text)["metadata"]["mnist_nb"])
-    except (ValueError, KeyError, TypeError):
-        return {}
 
 
 def do_run(
@@ -139,11 +77,14 @@ def do_run(
             why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
             return Outcome("not stored", seconds, f"mnist_nb has changed during the run; {why}")
         try:
-            note_machine(unfinished, seconds, sweep_key=run.key, sweep_notebook=stem)
+            note_machine(
+                unfinished, seconds, sweep_key=run.key, sweep_notebook=stem,
+                sweep_made_from=run.made_from,
+            )  # fmt: skip
         except Exception as error:  # without its metadata, a sweep would repeat the run
             why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
             return Outcome("not stored", seconds, f"cannot add metadata ({reason(error)}); {why}")
-        if why := _store_or_keep(unfinished, place):
+        if why := _store_or_keep(unfinished, place, new=True):
             return Outcome("not stored", seconds, why)
     if not is_address(failed):
         with contextlib.suppress(OSError):
@@ -153,7 +94,7 @@ def do_run(
 
 def _has_changed(run: Run) -> bool:
     """Return whether mnist_nb here differs from the one that the sweep was planned with."""
-    return run.package is not None and run.package != package_sha256()
+    return run.made_from["package"] not in (None, package_sha256())
 
 
 def write_error(folder: str, size: int, mark: str = "") -> str:
@@ -180,15 +121,13 @@ def write_error(folder: str, size: int, mark: str = "") -> str:
     return ""
 
 
-def reason(error: BaseException) -> str:
-    """Return a short description of an error, on one line."""
-    return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
+def _store_or_keep(notebook: Path, place: str, new: bool = False) -> str:
+    """Write the file `notebook` to `place`; if that fails, keep it and return where and why.
 
-
-def _store_or_keep(notebook: Path, place: str) -> str:
-    """Write the file `notebook` to `place`; if that fails, keep it and return where and why."""
+    With `new`, it fails if there is a file already.
+    """
     try:
-        _write(notebook, place)
+        _write(notebook, place, new)
     except Exception as error:  # each store has its own errors
         kept = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
         shutil.move(notebook, kept)
@@ -196,12 +135,12 @@ def _store_or_keep(notebook: Path, place: str) -> str:
     return ""
 
 
-def _write(notebook: Path, place: str) -> None:
-    """Write the file `notebook` to `place`."""
+def _write(notebook: Path, place: str, new: bool) -> None:
+    """Write the file `notebook` to `place`; see `_store_or_keep`."""
     if is_address(place):
         from papermill.iorw import papermill_io
 
         papermill_io.write(notebook.read_text(encoding="utf-8"), place)
     else:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(place), notebook.read_bytes())
+        write_whole(Path(place), notebook.read_bytes(), new)
