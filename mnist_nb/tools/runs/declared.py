@@ -4,13 +4,14 @@ Runs and sweeps use it to convert and check values; `make docs` uses it for the 
 """
 
 import ast
+import contextlib
 import difflib
 import importlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from mnist_nb.errors import ParameterError
+from mnist_nb.errors import NotHereError, ParameterError
 
 
 class Declared(NamedTuple):
@@ -133,8 +134,11 @@ def read_values(notebook, given: Mapping[str, str]) -> dict[str, Any]:
     return reader(notebook)(given)
 
 
-def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
-    """Return a function like `read_values` for `notebook`, which is then parsed only once."""
+def reader(notebook, elsewhere: bool = False) -> Callable[[Mapping[str, str]], dict[str, Any]]:
+    """Return a function like `read_values` for `notebook`, which is then parsed only once.
+
+    With `elsewhere`, it accepts what this machine lacks, such as a card.
+    """
     declared = declared_parameters(notebook)
     read = set() if declared is None else names_read(notebook)
     check = named_checker(notebook)
@@ -164,7 +168,8 @@ def reader(notebook) -> Callable[[Mapping[str, str]], dict[str, Any]]:
                     "change nothing; leave it out"
                 )
         if check:
-            check(defaults | values)
+            with contextlib.suppress(NotHereError if elsewhere else ()):
+                check(defaults | values)
         return values
 
     return values_of

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
+from mnist_nb.tools.runs import folders
 from mnist_nb.tools.runs.declared import read_values
 from mnist_nb.tools.runs.identity import cut, name_of
 from mnist_nb.tools.runs.machine import note_machine
+from mnist_nb.tools.runs.watch import Watch
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is
 # harmless, but tornado would print a traceback.
@@ -45,11 +47,15 @@ class NotStarted(RunError):
     exit_code = 2  # of the command
 
 
-def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False) -> Path:
+def run(
+    notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = False,
+    cwd: Path | None = None, seconds: float | None = None,
+) -> Path:  # fmt: skip
     """Execute `notebook` with the parameters `given` as strings; return the result's path.
 
     Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
-    `folder`; `notebook` is not changed.
+    `folder`; `notebook` is not changed. The run works in `cwd`, or else in a folder of its own
+    beside the result, and is ended after `seconds`.
 
     Raises:
         ParameterError: a parameter is wrong; no kernel was started.
@@ -60,6 +66,8 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
     """
     values = read_values(read_notebook(notebook), given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
+    if cwd and not cwd.is_dir():
+        raise NotStarted(f"there is no folder {cwd} to run in; correct --cwd")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:  # fail before the run, not after it
@@ -70,16 +78,18 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
         raise _unwritable("the folder for temporary files", error) from error
+    own = None if cwd else folders.new_folder(_names(folder, name))
     started = time.monotonic()
+    where = {"folder": str(own or cwd.absolute()), "start": own and os.getcwd()}
     try:
-        execute(notebook, unfinished, values, quiet)
+        execute(notebook, unfinished, values, quiet, watch=Watch(seconds), **where)
     except RunError as error:
         with ignore_stop_signals():
-            where = _keep_incomplete(unfinished, folder, f"{name}.failed")
+            where = _keep_incomplete(unfinished, folder, f"{name}.failed", own)
         raise RunError(f"{error}; {where}") from error
     except KeyboardInterrupt:
         with ignore_stop_signals():
-            where = _keep_incomplete(unfinished, folder, f"{name}.interrupted")
+            where = _keep_incomplete(unfinished, folder, f"{name}.interrupted", own)
         raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
     with ignore_stop_signals():
         try:
@@ -88,7 +98,13 @@ def run(notebook: Path, given: Mapping[str, str], folder: Path, quiet: bool = Fa
             reason = " ".join(str(error).split())
             log.warning("cannot add the machine metadata to the executed notebook (%s); its "
                         "results are complete", reason)  # fmt: skip
-        return _keep(unfinished, folder, name)
+        return _keep(unfinished, folder, name, own)
+
+
+def _names(folder: Path, name: str) -> Iterator[Path]:
+    """Yield paths for a new notebook `name` in `folder`: n.ipynb, n-2.ipynb, n-3.ipynb, ..."""
+    for number in itertools.count(1):
+        yield folder / (f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb")
 
 
 def output_folder_error(folder: Path | str, error: OSError, but: str = "") -> RunError:
@@ -118,8 +134,14 @@ def _unwritable(folder: Path | str, error: OSError) -> RunError:
     )
 
 
-def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
-    """Run `notebook` through papermill, with its options `more`; raise RunError on failure."""
+def execute(
+    notebook: Path, output: Path, values: dict[str, Any], quiet: bool, start: str | None = None,
+    **more,
+) -> None:  # fmt: skip
+    """Run `notebook` through papermill, with its options `more`; raise RunError on failure.
+
+    The notebook can import the modules in `start`, as if it ran there.
+    """
     try:
         kernels.use(read_notebook(notebook))
     except OSError as error:
@@ -133,10 +155,14 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         papermill.execute_notebook(
             notebook, output, values, engine_name=engine.NAME, kernel_name="python3",
             language="python", progress_bar=False, stdout_file=None if quiet else sys.stdout,
-            coalesce_streams=True, store_widget_state=False, **KERNEL, **more,
+            coalesce_streams=True, store_widget_state=False, **_kernel(start), **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
+        if error.ename == engine.ENDED:
+            where = f"cell In [{error.exec_count}]" if error.exec_count else "it"
+            raise RunError(f"{where} was ended: {error.evalue}") from error
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
+        why += folders.hint(why, start) if start else ""
         raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
     except RuntimeError as error:
         raise RunError(
@@ -149,12 +175,23 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
         raise RunError(f"the notebook could not be run ({said})") from error
 
 
-def _keep(unfinished: Path, folder: Path, name: str) -> Path:
-    """Move the result into `folder`, with a number added to `name` if that exists."""
+def _kernel(start: str | None) -> dict[str, Any]:
+    """Return the options of a kernel that finds the modules in `start`, too."""
+    *quiet, code = QUIET
+    code += f"; __import__('sys').path.insert(1, {start!r})" if start else ""
+    return KERNEL | {"extra_arguments": [*quiet, code]}
+
+
+def _keep(unfinished: Path, folder: Path, name: str, own: Path | None = None) -> Path:
+    """Move the result into `folder`, with a number added to `name` if that exists.
+
+    What the run has written into its `own` folder goes beside it.
+    """
     with contextlib.suppress(OSError):  # reported below
         folder.mkdir(parents=True, exist_ok=True)  # it may have been removed during the run
-    for number in itertools.count(1):
-        path = folder / (f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb")
+    for path in _names(folder, name):
+        if own and folders.is_of_other(path, own):
+            continue
         try:
             write_whole(path, unfinished.read_bytes(), new=True)
         except FileExistsError:
@@ -164,17 +201,25 @@ def _keep(unfinished: Path, folder: Path, name: str) -> Path:
                 folder, error, f", so the result stays in {unfinished}"
             ) from error
         shutil.rmtree(unfinished.parent)
+        if own:
+            try:
+                folders.settle(own, path)
+            except OSError as error:
+                reason = error.strerror or error
+                log.warning("the files that the run has written stay in %s (%s)", own, reason)
         return path
 
 
-def _keep_incomplete(unfinished: Path, folder: Path, name: str) -> str:
+def _keep_incomplete(unfinished: Path, folder: Path, name: str, own: Path | None) -> str:
     """Keep the notebook of a run that ended early; return a clause that says where."""
     try:
         read_notebook(unfinished)
     except RunError:  # papermill had not written it yet
         shutil.rmtree(unfinished.parent, ignore_errors=True)
+        if own:
+            folders.remove_if_empty(own)
         return "no output was written yet"
     try:
-        return f"the notebook so far is kept as {_keep(unfinished, folder, name)}"
+        return f"the notebook so far is kept as {_keep(unfinished, folder, name, own)}"
     except RunError as error:
         return str(error)

@@ -1,0 +1,76 @@
+"""A cluster's workers are compared with this machine before the first run."""
+
+import distributed
+import pytest
+from click.testing import CliRunner
+from conftest import WALKTHROUGH, small_notebook
+
+from mnist_nb import parameters
+from mnist_nb.errors import ParameterError
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs import workers
+from mnist_nb.tools.runs.plans import SweepError
+from mnist_nb.tools.runs.progress import Progress
+from mnist_nb.tools.runs.sweep import prepare
+from mnist_nb.tools.runs.workers import check_environments, check_rows
+
+CARD = {"parameters": {"device": "cuda"}, "grid": {"seed": "0:3"}}
+
+
+def test_workers_with_another_torch_are_named_before_anything_runs(
+    tmp_path, monkeypatch, one_worker
+):
+    monkeypatch.chdir(tmp_path)
+    small_notebook(tmp_path / "n.ipynb", "print(x)", parameters="x: int = 1")
+    here = workers.environment()
+    answers = iter([here, here | {"torch": "1.0", "python": "2.7"}])
+    monkeypatch.setattr(workers, "environment", lambda: next(answers))
+    done = CliRunner().invoke(
+        main, ["sweep", "n.ipynb", "--scheduler", one_worker.scheduler_address]
+    )
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "1 of 1 workers have a different environment" in done.stderr
+    assert f"has python 2.7 (here {here['python']}), torch 1.0 (here" in done.stderr
+    assert not list(tmp_path.rglob("out*/*"))
+
+
+def test_builds_of_one_version_are_the_same_environment(monkeypatch, one_worker):
+    version = {"torch": iter(["2.14.1", "2.14.1+cpu"])}
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: next(version.get(name, iter(["1"])))
+    )
+    with distributed.Client(one_worker) as client:
+        check_environments(client)
+    assert next(version["torch"], None) is None, "both were asked"
+
+
+def test_for_a_cluster_the_workers_and_not_this_machine_are_asked_for_a_card(
+    tmp_path, monkeypatch, one_worker
+):
+    monkeypatch.setattr(parameters, "_devices", lambda: ["cpu"])
+    with pytest.raises(ParameterError, match="torch cannot use one on this machine"):
+        prepare(WALKTHROUGH, CARD, str(tmp_path))
+    sweep = prepare(WALKTHROUGH, CARD, str(tmp_path), elsewhere=True)
+    assert len(sweep.left) == 3
+    with distributed.Client(one_worker) as client:
+        with pytest.raises(SweepError, match=r"1 of 1 workers cannot do .*torch cannot use one"):
+            check_rows(client, sweep.notebook, sweep.left)
+        monkeypatch.setattr(parameters, "_devices", lambda: ["cuda", "cpu"])
+        check_rows(client, sweep.notebook, sweep.left)
+
+
+def test_each_value_of_a_parameter_is_asked_for_once_and_not_each_run():
+    rows = [{"a": a, "b": b} for a in range(100) for b in range(100)]
+    asked = list(workers._each_value_once(iter(rows)))
+    assert len(asked) == 199 and {row["a"] for row in asked} == set(range(100))
+
+
+def test_a_dashboards_address_is_said(capsys):
+    class WithDashboard:
+        dashboard_link = "http://127.0.0.1:8787/status"
+
+    progress = Progress(1)
+    for client in (WithDashboard, object):
+        progress.note_dashboard(client)
+    progress.close()
+    assert capsys.readouterr().err == "Dask's dashboard: http://127.0.0.1:8787/status\n"
