@@ -7,7 +7,7 @@ import click
 
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli_authors import PATH
-from mnist_nb.tools.completion import Command, parameter
+from mnist_nb.tools.cli_completion import Command, parameter
 from mnist_nb.tools.endings import stop_like_ctrl_c
 from mnist_nb.tools.project import WALKTHROUGH
 

@@ -1,6 +1,7 @@
 """Runs that are ended, tried again, counted and watched: limits, retries, jobs, what they say."""
 
 import asyncio
+import io
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mnist_nb.tools.runs.cluster import cluster
 from mnist_nb.tools.runs.progress import Progress
 from mnist_nb.tools.runs.sweep import carry_out, prepare
 from mnist_nb.tools.runs.watch import Watch
-from mnist_nb.tools.runs.work import do_run
+from mnist_nb.tools.runs.work import Outcome, do_run
 
 WORK = sys.modules[do_run.__module__]
 
@@ -108,9 +109,8 @@ def test_jobs_are_the_workers_of_this_machine_and_not_of_a_cluster(notebook, mon
 
 def test_ctrl_c_ends_the_runs_on_a_cluster_too(tmp_path, one_worker, monkeypatch):
     begun = tmp_path / "pid"
-    source = (
-        f"import os, time\nopen({str(begun)!r}, 'w').write(f'{{os.getpid()}} ')\ntime.sleep(99)"
-    )
+    write = f"open({str(begun)!r}, 'w').write(f'{{os.getpid()}} ')"
+    source = f"import os, time\n{write}\ntime.sleep(99 * x)"
     notebook = small_notebook(tmp_path / "n.ipynb", source, parameters="x: int = 1")
 
     def running(*_):
@@ -162,3 +162,25 @@ def test_of_many_lines_in_a_moment_the_last_is_passed_on(monkeypatch):
 
     asyncio.run(print_much())
     assert said == ["3%"]
+
+
+class Terminal(io.StringIO):
+    isatty = lambda self: True  # noqa: E731
+
+
+def test_on_a_terminal_a_running_run_has_a_line_until_it_ends(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    progress = Progress(2)
+    assert progress.live
+
+    def shown() -> str:
+        sys.stderr.truncate(0)
+        progress.running(1)
+        return sys.stderr.getvalue()
+
+    progress.said("x=1", "epoch 1\x1b[2J")
+    assert "x=1: epoch 1 [2J" in shown(), "no run moves the cursor"
+    progress.ended("x=1", Outcome("finished", 1.0))
+    progress.said("x=1", "late")
+    assert "x=1" not in shown()
+    progress.close()

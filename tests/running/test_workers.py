@@ -1,5 +1,7 @@
 """A cluster's workers are compared with this machine before the first run."""
 
+from types import SimpleNamespace
+
 import distributed
 import pytest
 from click.testing import CliRunner
@@ -65,12 +67,10 @@ def test_each_value_of_a_parameter_is_asked_for_once_and_not_each_run():
     assert len(asked) == 199 and {row["a"] for row in asked} == set(range(100))
 
 
-def test_a_dashboards_address_is_said(capsys):
-    class WithDashboard:
-        dashboard_link = "http://127.0.0.1:8787/status"
-
+def test_the_address_of_a_dashboard_that_answers_is_said(tmp_path, capsys):
+    (tmp_path / "status").touch()
     progress = Progress(1)
-    for client in (WithDashboard, object):
-        progress.note_dashboard(client)
+    for place in (tmp_path / "status", tmp_path / "nowhere"):
+        progress.note_dashboard(SimpleNamespace(dashboard_link=place.as_uri()))
     progress.close()
-    assert capsys.readouterr().err == "Dask's dashboard: http://127.0.0.1:8787/status\n"
+    assert capsys.readouterr().err == f"Dask's dashboard: {tmp_path.as_uri()}/status\n"

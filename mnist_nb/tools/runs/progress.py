@@ -5,6 +5,7 @@ import itertools
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable
 
 from tqdm import tqdm
@@ -69,9 +70,10 @@ class Progress:
             tqdm.write(words, file=sys.stderr)
 
     def note_dashboard(self, client) -> None:
-        """Say where the dashboard of a cluster is, if it has one."""
-        with contextlib.suppress(Exception):  # Dask's, if it has none
-            if link := client.dashboard_link:
+        """Say where the dashboard of a cluster is, if it has one: without bokeh, none answers."""
+        with contextlib.suppress(Exception):  # Dask's, or one of HTTP
+            link = client.dashboard_link
+            with urllib.request.urlopen(link, timeout=2):
                 self.say(f"Dask's dashboard: {link}")
 
     def so_far(self) -> str:
