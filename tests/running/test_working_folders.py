@@ -11,7 +11,7 @@ from conftest import small_notebook
 from mnist_nb.tools import kernels
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs import run as one_run
-from mnist_nb.tools.runs.folders import hint
+from mnist_nb.tools.runs.folders import hint, warn_of_paths
 from mnist_nb.tools.runs.sweep import prepare
 from mnist_nb.tools.runs.work import AS_USUAL, How, do_run
 
@@ -126,6 +126,15 @@ def test_files_that_an_address_does_not_take_are_named(notebook, monkeypatch):
             and outcome.why.startswith(why)
             and bool(why) == bool(outcome.why)
         )
+
+
+def test_a_value_that_may_be_a_path_from_here_is_named_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    rows = [{"data_dir": "data", "x": x, "dataset": "MNIST", "to": str(tmp_path)} for x in (1, 2)]
+    warn_of_paths(rows)
+    (said,) = caplog.messages
+    assert said.startswith("data_dir is 'data', which this folder has; if it is a path, give it")
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ The folder of `runs/a.ipynb` is `runs/a/`. `run` and `work` call these functions
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("mnist_nb")
 
 
 def folder_of(place: Path) -> Path:
@@ -68,6 +72,15 @@ def remove_if_empty(folder: Path) -> bool:
 def remove(folder: Path) -> None:
     """Remove `folder` with all that is in it, as far as that is possible."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def warn_of_paths(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Warn, once for each, of values that name something here, as a run works elsewhere."""
+    texts = {(k, str(v)) for row in rows for k, v in row.items() if isinstance(v, str | Path)}
+    for name, text in sorted(texts):
+        if text and not os.path.isabs(text) and os.path.exists(text):
+            log.warning("%s is %r, which this folder has; if it is a path, give it whole, as a "
+                        "run works in a folder of its own", name, text)  # fmt: skip
 
 
 def hint(said: str, start: str) -> str:

@@ -66,7 +66,9 @@ def run(
     """
     values = read_values(read_notebook(notebook), given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
-    if cwd and not cwd.is_dir():
+    if not cwd:
+        folders.warn_of_paths([values])
+    elif not cwd.is_dir():
         raise NotStarted(f"there is no folder {cwd} to run in; correct --cwd")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster
 from mnist_nb.tools.runs.declared import word_reader
+from mnist_nb.tools.runs.folders import warn_of_paths
 from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, name_parts
 from mnist_nb.tools.runs.live import listen
 from mnist_nb.tools.runs.outcomes import outcomes
@@ -114,6 +115,8 @@ def carry_out(
         sweep = _look_up(sweep)  # another sweep may have ended here since
         if not sweep.left:
             return
+        if not how.cwd:
+            warn_of_paths(run.values for run in sweep.left)
         temp = None
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
