@@ -1,5 +1,8 @@
 """A cluster's workers are compared with this machine before the first run."""
 
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import distributed
@@ -10,7 +13,8 @@ from conftest import WALKTHROUGH, small_notebook
 from mnist_nb import parameters
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli import main
-from mnist_nb.tools.runs import workers
+from mnist_nb.tools.runs import code, workers
+from mnist_nb.tools.runs.identity import package_sha256
 from mnist_nb.tools.runs.plans import SweepError
 from mnist_nb.tools.runs.progress import Progress
 from mnist_nb.tools.runs.sweep import prepare
@@ -65,6 +69,23 @@ def test_each_value_of_a_parameter_is_asked_for_once_and_not_each_run():
     rows = [{"a": a, "b": b} for a in range(100) for b in range(100)]
     asked = list(workers._each_value_once(iter(rows)))
     assert len(asked) == 199 and {row["a"] for row in asked} == set(range(100))
+
+
+def test_the_runs_of_a_worker_with_several_threads_read_the_package_at_the_same_time():
+    pause = lambda *_: time.sleep(0)  # noqa: E731, as Dask's callback lets other threads go on
+    gc.callbacks.append(pause)
+    try:
+        for _ in range(5):
+            code.bare.cache_clear()
+            code._parsed.cache_clear()
+            with ThreadPoolExecutor(4) as pool:
+                assert len(set(pool.map(_package_from_below, range(4)))) == 1
+    finally:
+        gc.callbacks.remove(pause)
+
+
+def _package_from_below(depth: int) -> str:
+    return _package_from_below(depth - 1) if depth else package_sha256()
 
 
 def test_the_address_of_a_dashboard_that_answers_is_said(tmp_path, capsys):
