@@ -152,7 +152,8 @@ def sweep(
         said = [f"{len(names)} {state}: {', '.join(names[:MAX_NAMED])}" +
                 f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
                 for state, names in wrong.items()]  # fmt: skip
-        raise RunsFailed(f"{'; '.join(said)}; to try them again, give the same command")
+        rest = "; with --force, it runs all of them again" if force else ""
+        raise RunsFailed(f"{'; '.join(said)}; to try them again, give the same command{rest}")
 
 
 def _ask(question: str, yes: bool) -> None:

@@ -23,7 +23,7 @@ from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs import outcomes
 from mnist_nb.tools.runs import run as one_run
 from mnist_nb.tools.runs.identity import checked_runs
-from mnist_nb.tools.runs.places import place_of
+from mnist_nb.tools.runs.lookup import place_of
 from mnist_nb.tools.runs.plans import SweepError
 from mnist_nb.tools.runs.sweep import carry_out, prepare
 from mnist_nb.tools.runs.work import do_run

@@ -30,7 +30,7 @@ from mnist_nb.tools.runs import identity
 from mnist_nb.tools.runs.cluster import cluster
 from mnist_nb.tools.runs.declared import declared_parameters
 from mnist_nb.tools.runs.identity import checked_runs
-from mnist_nb.tools.runs.places import place_of
+from mnist_nb.tools.runs.lookup import place_of
 from mnist_nb.tools.runs.plans import SweepError, expand, read_plan, values_of
 from mnist_nb.tools.runs.progress import estimate
 from mnist_nb.tools.runs.results import latest, read_record

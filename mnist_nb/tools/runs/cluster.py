@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import block_stop_signals, leave_stopping_to_parent
-from mnist_nb.tools.runs.places import reason
+from mnist_nb.tools.runs.lookup import reason
 from mnist_nb.tools.runs.plans import RunsFailed, SweepError
 from mnist_nb.tools.runs.work import write_error
 

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +113,7 @@ def not_its_record(run: Run, machine: Mapping[str, Any]) -> str | None:
         if "sweep_key" not in machine:
             return "the file there is not a record of a sweep"
         if "sweep_made_from" not in machine:
-            return "its record is of an earlier version, which did not note from which code it is"
+            return "its record does not say which code made it"
         whys = list(_changes(machine["sweep_made_from"], run.made_from))
         for name in NUMERICAL:
             if (then := machine["versions"][name].split("+")[0]) != (here := _version(name)):
@@ -161,10 +161,14 @@ def _folder_name(values: Mapping[str, Any]) -> str:
     return name or "defaults"
 
 
-def name_parts(name: str, defaults: Mapping[str, Any]) -> frozenset[str]:
-    """Return what a folder's name says, in no order, without the parameters at their defaults."""
-    as_default = {name_of({parameter: value}) for parameter, value in defaults.items()}
-    return frozenset(_ADDED_HASH.sub("", name).split(",")) - as_default - {"defaults"}
+def folder_reader(notebook) -> Callable[[str], frozenset[str]]:
+    """Return a function that takes a folder's name and returns which parameters it says.
+
+    They are in no order, and those at their defaults are left out.
+    """
+    left_out = {name_of({name: value}) for name, value in defaults_of(notebook).items()}
+    left_out.add("defaults")
+    return lambda name: frozenset(_ADDED_HASH.sub("", name).split(",")) - left_out
 
 
 def cut(name: str, size: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mnist_nb.tools.runs.cluster import scheduler_lives
 from mnist_nb.tools.runs.identity import Run
-from mnist_nb.tools.runs.places import Place, is_address, reason, seconds_taken
+from mnist_nb.tools.runs.lookup import Place, is_address, reason, seconds_taken
 from mnist_nb.tools.runs.plans import RunsFailed
 from mnist_nb.tools.runs.progress import Progress, duration
 from mnist_nb.tools.runs.work import Outcome

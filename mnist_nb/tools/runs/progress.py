@@ -24,10 +24,13 @@ class Progress:
     Below the bar, each of the running runs has a line with what it printed last.
     """
 
-    def __init__(self, total: int, quiet: bool = False):
+    def __init__(self, total: int, quiet: bool = False, again: bool = False):
         self.bar = tqdm(total=total, desc="runs", disable=True if quiet else None)
         self.live = not self.bar.disable
         self.lines = self.bar.disable and not quiet
+        self.rest = "give the same command again to run the rest"
+        if again:
+            self.rest = "with --force, the same command runs all of them again"
         self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
         self._last: dict[str, str] = {}  # what each running run printed last
         self._ended: set[str] = set()
@@ -78,10 +81,8 @@ class Progress:
 
     def so_far(self) -> str:
         """Return a sentence about the runs done, for a sweep that ends early."""
-        return (
-            f"{self.done} of {self.total} runs had ended, and finished ones are kept: "
-            "give the same command again to run the rest"
-        )
+        done = f"{self.done} of {self.total} runs had ended"
+        return f"{done}, and finished ones are kept: {self.rest}"
 
     def close(self) -> None:
         """Finish the bar; its last state stays on the terminal."""

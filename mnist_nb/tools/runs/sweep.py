@@ -17,10 +17,10 @@ from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster
 from mnist_nb.tools.runs.declared import word_reader
 from mnist_nb.tools.runs.folders import warn_of_paths
-from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, name_parts
+from mnist_nb.tools.runs.identity import Run, checked_runs, cut, defaults_of, folder_reader
 from mnist_nb.tools.runs.live import listen
+from mnist_nb.tools.runs.lookup import Place, folders_in, is_address, place_of
 from mnist_nb.tools.runs.outcomes import outcomes
-from mnist_nb.tools.runs.places import Place, folders_in, is_address, place_of
 from mnist_nb.tools.runs.plans import SweepError, count, each_row
 from mnist_nb.tools.runs.progress import Progress, estimate, with_progress_bar
 from mnist_nb.tools.runs.run import output_folder_error, read_notebook
@@ -71,12 +71,11 @@ def prepare(
 
 def _look_up(sweep: Sweep) -> Sweep:
     """Return `sweep` with the places of the runs in `left`, and `left` without finished ones."""
-    defaults, named = defaults_of(sweep.notebook), {}
+    said, folders, places = folder_reader(sweep.notebook), {}, {}
     for name in folders_in(sweep.folder):
-        named.setdefault(name_parts(name, defaults), []).append(name)
-    places = {}
+        folders.setdefault(said(name), []).append(name)
     for run in with_progress_bar(sweep.left, len(sweep.left), "looked up"):
-        names = named.get(name_parts(run.name, defaults), [])
+        names = folders.get(said(run.name), [])
         places[run.name] = place_of(sweep.folder, run, sweep.stem, names, sweep.again)
     left = [run for run in sweep.left if places[run.name].seconds is None]
     return sweep._replace(places=sweep.places | places, left=left)
@@ -123,7 +122,7 @@ def carry_out(
             temp = stack.enter_context(temporary)
         while_stopping = stack.enter_context(contextlib.ExitStack())
         client = stack.enter_context(cluster(scheduler, jobs, len(sweep.left), sweep.notebook))
-        progress = Progress(len(sweep.left), quiet)
+        progress = Progress(len(sweep.left), quiet, sweep.again)
         how = how._replace(sweep=uuid.uuid4().hex)
         if scheduler:
             check_workers(client, sweep.folder, mark)

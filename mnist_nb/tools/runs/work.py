@@ -20,8 +20,8 @@ from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.runs import folders
 from mnist_nb.tools.runs.identity import Run, package_sha256
 from mnist_nb.tools.runs.live import passed_on
+from mnist_nb.tools.runs.lookup import is_address, reason, seconds_taken
 from mnist_nb.tools.runs.machine import note_machine
-from mnist_nb.tools.runs.places import is_address, reason, seconds_taken
 from mnist_nb.tools.runs.run import RunError, execute
 from mnist_nb.tools.runs.watch import Watch, stoppable, was_stopped
 

@@ -45,7 +45,7 @@ def place_of(
         elif name == run.name or "sweep_made_from" in machine:
             older = AGAIN if again else not_its_record(run, machine)
             if not older:
-                return Place(latest, machine.get("wall_time_s", 0))
+                return Place(latest, machine.get("wall_time_s") or 0)
             outdated = outdated or Place(free, None, older)
     if place := outdated or new:
         return place
