@@ -19,3 +19,7 @@ class NetworkError(Problem):
 
 class ParameterError(Problem, ValueError):
     """A parameter, its value, or a notebook's declaration of its parameters is wrong."""
+
+
+class NotHereError(ParameterError):
+    """A value of a parameter is right, but this machine lacks what it needs."""

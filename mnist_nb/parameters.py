@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mnist_nb.data import DATASETS
-from mnist_nb.errors import ParameterError
+from mnist_nb.errors import NotHereError, ParameterError
 
 TRAINING_IMAGES = 60_000
 
@@ -79,7 +79,7 @@ def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
         )
     device = checked.get("device", "cpu")
     if device not in ("cpu", "auto") and device not in _devices():
-        raise ParameterError(
+        raise NotHereError(
             f"device is {device!r}, but torch cannot use one on this machine; "
             "take 'cpu', or 'auto' for the best available device"
         )

@@ -8,6 +8,7 @@ import click
 
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.cli_authors import PATH
+from mnist_nb.tools.cli_completion import Command, parameter
 from mnist_nb.tools.endings import stop_like_ctrl_c
 from mnist_nb.tools.project import WALKTHROUGH
 
@@ -19,30 +20,44 @@ MAX_NAMED = 20  # failed runs that a message lists by name
 insist_option = click.option(
     "--insist", is_flag=True, help="Give a parameter even if no cell seems to read it."
 )
+cwd_option = click.option(
+    "--cwd", type=PATH, metavar="FOLDER",
+    help="Working folder.  [default: a new one for each run, beside its record]",
+)  # fmt: skip
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="End a run that takes longer.",
+)  # fmt: skip
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("notebook", type=PATH, required=False)
-@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
+@click.option("-p", "--parameter", "given", nargs=2, multiple=True,
+              metavar="NAME VALUE", shell_complete=parameter,
               help="Give the parameter NAME this VALUE; a list is '[1, 2]'.  "
               "[repeatable]")  # fmt: skip
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
               help="Folder for the executed notebook, or an address like s3://...")  # fmt: skip
+@cwd_option
+@timeout_option
 @insist_option
 @stop_like_ctrl_c()
 def run(
-    notebook: Path | None, given: tuple[tuple[str, str], ...], output: str, insist: bool
-) -> None:
+    notebook: Path | None, given, output: str, cwd: Path | None, timeout: float | None,
+    insist: bool,
+) -> None:  # fmt: skip
     """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
     from mnist_nb.tools.runs.places import is_address
     from mnist_nb.tools.runs.results import read_record
     from mnist_nb.tools.runs.run import run
 
-    folder = output if is_address(output) else Path(output)
-    path = run(notebook or WALKTHROUGH, _without_duplicates(given), folder, insist=insist)
+    folder, values = output if is_address(output) else Path(output), _without_duplicates(given)
+    path = run(notebook or WALKTHROUGH, values, folder, insist=insist, cwd=cwd, seconds=timeout)
     with contextlib.suppress(ValueError):  # not one of our notebooks: it leaves no record
         click.echo(f"\n{_per_epoch(read_record(path)['history'])}")
     click.echo(f"\nThe executed notebook: {path}")
+    if not (cwd or is_address(output)) and (files := path.with_suffix("")).is_dir():
+        click.echo(f"The files that it wrote: {files}")
 
 
 def _per_epoch(history: list[dict]) -> str:
@@ -68,12 +83,14 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return given
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("notebook", type=PATH, required=False)
-@click.option("-g", "--grid", "grid", nargs=2, multiple=True, metavar="NAME VALUES",
+@click.option("-g", "--grid", "grid", nargs=2, multiple=True,
+              metavar="NAME VALUES", shell_complete=parameter,
               help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9) or lists, "
               "'[1,2],[3]'.  [repeatable]")  # fmt: skip
-@click.option("-p", "--parameter", "fixed", nargs=2, multiple=True, metavar="NAME VALUE",
+@click.option("-p", "--parameter", "fixed", nargs=2, multiple=True,
+              metavar="NAME VALUE", shell_complete=parameter,
               help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
               help="YAML file that describes the runs, like those in studies/experiments/; its "
@@ -86,21 +103,34 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} runs.")
 @click.option("--force", is_flag=True, help="Do finished runs again, too; their records are kept.")
 @click.option("--dry-run", is_flag=True, help="List the runs, and start none.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+              help="Runs at the same time on this machine.  [default: one per core]")  # fmt: skip
+@click.option("--retries", type=click.IntRange(min=0), default=0, metavar="N",
+              help="Try a run that fails up to N more times.")  # fmt: skip
+@cwd_option
+@timeout_option
 @insist_option
 @stop_like_ctrl_c()
 def sweep(
     notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool, force: bool,
-    dry_run: bool, insist: bool,
+    dry_run: bool, jobs: int | None, retries: int, cwd: Path | None, timeout: float | None,
+    insist: bool,
 ) -> None:  # fmt: skip
     """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
 
     All runs are checked before the first one starts. To resume an interrupted sweep, give the
     same command again: finished runs are skipped.
     """
-    from mnist_nb.tools.runs.plans import RunsFailed, count, read_plan
+    from mnist_nb.tools.runs.cluster import cores
+    from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, read_plan
     from mnist_nb.tools.runs.progress import duration
-    from mnist_nb.tools.runs.sweep import carry_out, prepare
+    from mnist_nb.tools.runs.sweep import How, carry_out, prepare
 
+    if scheduler and jobs:
+        raise SweepError("--jobs counts runs on this machine, and a cluster has as many as its "
+                         "workers have threads; leave out --jobs or --scheduler")  # fmt: skip
+    if cwd and not scheduler and not cwd.is_dir():
+        raise SweepError(f"there is no folder {cwd} to run in; correct --cwd")
     plan = read_plan(file) if file else {}
     for part, pairs in (("grid", grid), ("parameters", fixed)):
         plan[part] = {**plan.get(part, {}), **_without_duplicates(pairs)}
@@ -108,8 +138,10 @@ def sweep(
     if (number := count(plan)) > CHECK_ABOVE:
         click.echo(f"{number:,} runs of {path.name}, before exclusions")
         _ask(f"Check {number:,} runs and start those not excluded?", yes or dry_run)
-    prepared = prepare(path, plan, output, again=force, look_only=dry_run, insist=insist)
+    prepared = prepare(path, plan, output, again=force, look_only=dry_run, insist=insist,
+                       elsewhere=bool(scheduler))  # fmt: skip
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
+    seconds = seconds and seconds * cores() / min(jobs or cores(), cores())
     time = f", about {duration(seconds)} on this machine" if seconds else ""
     click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "
                f"{left} to do{time}")  # fmt: skip
@@ -121,7 +153,8 @@ def sweep(
         return
     if left > ASK_ABOVE:
         _ask(f"Start {left} runs?", yes)
-    ends = carry_out(prepared, scheduler) if left else ()
+    how = How(cwd and str(cwd.absolute()), timeout)
+    ends = carry_out(prepared, scheduler, False, jobs, retries, how) if left else ()
     wrong: dict[str, list[str]] = {}
     for name, outcome in ends:
         if outcome.state != "finished":

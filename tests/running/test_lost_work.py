@@ -20,8 +20,8 @@ from papermill.iorw import papermill_io
 
 from mnist_nb.errors import Problem
 from mnist_nb.tools.cli import main
+from mnist_nb.tools.runs import outcomes
 from mnist_nb.tools.runs import run as one_run
-from mnist_nb.tools.runs import sweep
 from mnist_nb.tools.runs.identity import checked_runs
 from mnist_nb.tools.runs.lookup import place_of
 from mnist_nb.tools.runs.plans import SweepError
@@ -97,7 +97,7 @@ def test_what_workers_store_where_nobody_sees_it_is_not_called_finished(
     notebook, one_worker, monkeypatch
 ):
     monkeypatch.setattr(WORK, "_write", lambda *_: None)
-    monkeypatch.setattr(sweep, "VISIBLE_WITHIN", 0, raising=False)
+    monkeypatch.setattr(outcomes, "VISIBLE_WITHIN", 0)
     options = ["-g", "x", "0:2", "-o", "out", "--scheduler", one_worker.scheduler_address]
     done = CliRunner().invoke(main, ["sweep", "n.ipynb", *options])
     assert done.exit_code != 0 and "0 of 2 runs are finished" in done.stdout
@@ -123,7 +123,7 @@ def test_a_cluster_that_gets_no_worker_is_given_up_in_a_sentence(
 ):
     one_worker.scale(0)
     wait_until(lambda: not one_worker.scheduler.workers, "its worker has gone")
-    monkeypatch.setattr(sweep, "WAIT_FOR_WORKERS", 0)
+    monkeypatch.setattr(outcomes, "WAIT_FOR_WORKERS", 0)
     with pytest.raises(SweepError, match=r"has no worker; start one .*; 0 of 1 runs had ended"):
         list(carry_out(prepare(notebook, {}, "out"), one_worker.scheduler_address, quiet=True))
 
@@ -281,7 +281,7 @@ SLOW = "import time\nprint('so far', flush=True)\nopen(f'begun{x}', 'w').close()
 def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_path, what):
     path = small_notebook(tmp_path / "n.ipynb", SLOW, parameters="x: int = 1")
     before = path.read_bytes()
-    more = ("-g", "x", "1") if what == "sweep" else ()
+    more = {"run": ["--cwd", "."], "refresh": [], "sweep": ["-g", "x", "1", "--cwd", "."]}[what]
     child = family.start("-m", "mnist_nb.tools.cli", what, "n.ipynb", *more)
     wait_until((tmp_path / "begun1").exists, "the cell is executed")
     if what == "run":

@@ -445,7 +445,7 @@ def start(tmp_path):
 def test_a_sweep_stopped_half_way_goes_on_and_loses_nothing(
     start, notebook, tmp_path, monkeypatch, one_worker, how
 ):
-    sweep = ("sweep", "n.ipynb", "-g", "x", "20:26", "-p", "log", "log", "-o", "out")
+    sweep = ("sweep", "n.ipynb", "-g", "x", "20:26", "-p", "log", "log", "-o", "out", "--cwd", ".")
     first = start(*sweep)
     wait_until(lambda: len(results_in(tmp_path / "out")) >= 2, "some are finished")
     (os.kill if how == signal.SIGKILL else os.killpg)(first.pid, how)
@@ -489,7 +489,7 @@ def test_a_cluster_started_by_hand_does_the_runs_of_a_worker_that_is_killed(
     worker = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1", address)
     workers = [start(*worker, module="distributed.cli.dask_worker") for _ in range(2)]
     sweep = start("sweep", "n.ipynb", "-g", "x", "20:26", "-p", "log", "log", "-o", "out",
-                  "--scheduler", address)  # fmt: skip
+                  "--cwd", ".", "--scheduler", address)  # fmt: skip
     wait_until(lambda: len(results_in(tmp_path / "out")) >= 2, "some are finished")
     workers[0].kill()
     stdout, stderr = sweep.communicate()

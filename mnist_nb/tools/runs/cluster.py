@@ -30,11 +30,13 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = None) -> Iterator:
+def cluster(
+    scheduler: str | None, jobs: int | None = None, runs: int = 1, notebook: Mapping | None = None
+) -> Iterator:
     """Yield a Dask client of the cluster at `scheduler`, or of a new local one for `runs` runs.
 
-    A local cluster has at most one worker per core, listens on 127.0.0.1 and uses new TLS keys.
-    Its workers share one launcher of kernels for `notebook`.
+    A local cluster has at most `jobs` workers, or one per core, listens on 127.0.0.1 and uses new
+    TLS keys. Its workers share one launcher of kernels for `notebook`.
 
     Raises:
         SweepError: no scheduler answers at the address.
@@ -64,7 +66,7 @@ def cluster(scheduler: str | None, runs: int = 1, notebook: Mapping | None = Non
             guests = stack.enter_context(kernels.shared(notebook, os.environ | theirs))
             with dask.config.set(CONFIG), block_stop_signals():  # signals reach only this process
                 local = LocalCluster(
-                    n_workers=min(cores(), runs), threads_per_worker=1, memory_limit=0,
+                    n_workers=min(jobs or cores(), runs), threads_per_worker=1, memory_limit=0,
                     host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=scratch,
                     silence_logs="CRITICAL", security=Security.temporary(), env=guests,
                 )  # fmt: skip

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import sysconfig
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -66,6 +67,9 @@ def modules_sha256(notebook, folders: Iterable[Path]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+_ONE_AT_A_TIME = threading.Lock()  # Python 3.11 cannot build syntax trees in two threads
+
+
 @cache
 def bare(source: str) -> str:
     """Return Python code without comments, blank lines and layout; anything else as it is."""
@@ -81,7 +85,7 @@ def _parsed(source: str) -> tuple[str, ast.Module | None]:
     """Return the cell magic and the syntax tree of a cell; None for what is not Python."""
     found = _IN_PLACE.match(source)
     magic, body = (found[1].strip(), source[found.end() :]) if found else ("", source)
-    with warnings.catch_warnings():
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd escapes in strings
         try:
             return magic, ast.parse(body)

@@ -39,8 +39,12 @@ class Run(NamedTuple):
     dataset: tuple = (None, None)
 
 
-def checked_runs(notebook, rows: Iterable[Mapping[str, str]], folder: Path = Path()) -> list[Run]:
+def checked_runs(
+    notebook, rows: Iterable[Mapping[str, str]], folder: Path = Path(), elsewhere: bool = False
+) -> list[Run]:
     """Return the runs of `notebook`, which is in `folder`, with the parameters of `rows`.
+
+    With `elsewhere`, they may need what this machine lacks.
 
     Raises:
         ParameterError: see `read_values`.
@@ -53,7 +57,7 @@ def checked_runs(notebook, rows: Iterable[Mapping[str, str]], folder: Path = Pat
         "package": package_sha256() if uses else None,
         "modules": modules_sha256(notebook, (Path.cwd(), folder.absolute())),
     }
-    read, runs, seen, names = reader(notebook), [], set(), set()
+    read, runs, seen, names = reader(notebook, elsewhere), [], set(), set()
     for row in rows:
         try:
             values = read(row)

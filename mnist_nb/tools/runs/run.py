@@ -3,10 +3,8 @@
 The command `run` calls `run`; workers of a sweep call `execute`.
 """
 
-import itertools
 import logging
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -16,15 +14,18 @@ from typing import Any
 
 import nbformat
 
-from mnist_nb.errors import Problem
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
+from mnist_nb.tools.runs import folders
+from mnist_nb.tools.runs.failures import NotStarted, RunError
 from mnist_nb.tools.runs.given import read_values
 from mnist_nb.tools.runs.identity import cut, name_of
+from mnist_nb.tools.runs.keeping import keep, keep_incomplete, new_names, try_to_write
 from mnist_nb.tools.runs.languages import KernelError, foreign_kernel
 from mnist_nb.tools.runs.machine import note_machine
-from mnist_nb.tools.runs.places import at, is_address, probe, reason, write_new
+from mnist_nb.tools.runs.places import is_address
 from mnist_nb.tools.runs.reads import check_read
+from mnist_nb.tools.runs.watch import Watch
 
 # When a kernel ends, it may close a socket just before another of its threads uses it. This is
 # harmless, but tornado would print a traceback.
@@ -36,26 +37,18 @@ KERNEL = {"extra_arguments": QUIET, "kernel_manager_class": "mnist_nb.tools.kern
 log = logging.getLogger("mnist_nb")
 
 
-class RunError(Problem):
-    """A run ended early, or its result cannot be stored."""
-
-
-class NotStarted(RunError):
-    """A run cannot start as it was asked for."""
-
-    exit_code = 2  # of the command
-
-
 def run(
     notebook: Path, given: Mapping[str, str], folder: Path | str, quiet: bool = False,
-    insist: bool = False,
+    insist: bool = False, cwd: Path | None = None, seconds: float | None = None,
 ) -> Path | str:  # fmt: skip
     """Execute `notebook` with the parameters `given` as strings; return the result's path.
 
     `folder` is a path or an address such as s3://..., and so is the result's path.
 
     Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
-    `folder`; `notebook` is not changed. With `insist`, a parameter counts that no cell reads.
+    `folder`; `notebook` is not changed. With `insist`, a parameter counts that no cell reads. The
+    run works in `cwd`, or else in a folder of its own beside the result, and is ended after
+    `seconds`.
 
     Raises:
         ParameterError: a parameter is wrong; no kernel was started.
@@ -70,21 +63,32 @@ def run(
     check_read(read, given, insist)
     values = read_values(read, given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
-    _try_to_write(notebook, folder)
+    if not cwd:
+        folders.warn_of_paths([values])
+    elif not cwd.is_dir():
+        raise NotStarted(f"there is no folder {cwd} to run in; correct --cwd")
+    try_to_write(notebook, folder)
     try:
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-nb-"), notebook.name)
     except OSError as error:
         raise _unwritable("the folder for temporary files", error) from error
+    own = None
+    if not cwd and is_address(folder):
+        own = unfinished.parent / "files"
+        own.mkdir()
+    elif not cwd:
+        own = folders.new_folder(new_names(folder, name))
     started = time.monotonic()
+    where = {"folder": str(own or cwd.absolute()), "start": own and os.getcwd()}
     try:
-        execute(notebook, unfinished, values, quiet)
+        execute(notebook, unfinished, values, quiet, watch=Watch(seconds), **where)
     except RunError as error:
         with ignore_stop_signals():
-            where = _keep_incomplete(unfinished, folder, f"{name}.failed")
+            where = keep_incomplete(unfinished, folder, f"{name}.failed", own)
         raise RunError(f"{error}; {where}") from error
     except KeyboardInterrupt:
         with ignore_stop_signals():
-            where = _keep_incomplete(unfinished, folder, f"{name}.interrupted")
+            where = keep_incomplete(unfinished, folder, f"{name}.interrupted", own)
         raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
     with ignore_stop_signals():
         try:
@@ -92,29 +96,7 @@ def run(
         except Exception as error:  # the run is done and its result valid
             log.warning("cannot add the machine metadata to the executed notebook (%s); its "
                         "results are complete", " ".join(str(error).split()))  # fmt: skip
-        return _keep(unfinished, folder, name)
-
-
-def _try_to_write(notebook: Path, folder: Path | str) -> None:
-    """Raise a RunError before the run, not after it, if `folder` cannot take its result."""
-    try:
-        if is_address(folder):
-            probe(folder)
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(notebook.read_bytes())
-    except Exception as error:  # each store has its own errors
-        raise output_folder_error(folder, error) from error
-
-
-def output_folder_error(folder: Path | str, error: Exception, but: str = "") -> RunError:
-    """Return the error for an output folder that cannot be written."""
-    kind = RunError if but else NotStarted
-    return kind(
-        f"the output folder {folder} cannot be written ({reason(error)}){but}; "
-        "choose another with -o"
-    )
+        return keep(unfinished, folder, name, own)
 
 
 def read_notebook(notebook: Path):
@@ -135,11 +117,25 @@ def _unwritable(folder: Path | str, error: OSError) -> RunError:
     )
 
 
-def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, **more) -> None:
-    """Run `notebook` through papermill, with its options `more`; raise RunError on failure."""
+def _python(start: str | None) -> dict[str, Any]:
+    """Return papermill's options for a kernel that finds the modules in `start`, too."""
+    *quiet, code = QUIET
+    code += f"; __import__('sys').path.insert(1, {start!r})" if start else ""
+    return {"kernel_name": "python3", "language": "python", **KERNEL,
+            "extra_arguments": [*quiet, code]}  # fmt: skip
+
+
+def execute(
+    notebook: Path, output: Path, values: dict[str, Any], quiet: bool, start: str | None = None,
+    **more,
+) -> None:  # fmt: skip
+    """Run `notebook` through papermill, with its options `more`; raise RunError on failure.
+
+    The notebook can import the modules in `start`, as if it ran there.
+    """
     try:
         read = read_notebook(notebook)
-        kernel = foreign_kernel(read) or {"kernel_name": "python3", "language": "python", **KERNEL}
+        kernel = foreign_kernel(read) or _python(start)
         kernels.use(read)
     except KernelError as error:
         raise RunError(str(error)) from error
@@ -158,7 +154,11 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
             store_widget_state=False, **kernel, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
+        if error.ename == engine.ENDED:
+            where = f"cell In [{error.exec_count}]" if error.exec_count else "it"
+            raise RunError(f"{where} was ended: {error.evalue}") from error
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
+        why += folders.hint(why, start) if start else ""
         raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
     except RuntimeError as error:
         raise RunError(
@@ -169,33 +169,3 @@ def execute(notebook: Path, output: Path, values: dict[str, Any], quiet: bool, *
     except Exception as error:  # such as papermill's, or a UnicodeEncodeError of the terminal
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"the notebook could not be run ({said})") from error
-
-
-def _keep(unfinished: Path, folder: Path | str, name: str) -> Path | str:
-    """Move the result into `folder`, with a number added to `name` if that exists."""
-    for number in itertools.count(1):
-        named = f"{name}-{number}.ipynb" if number > 1 else f"{name}.ipynb"
-        path = at(folder, named) if is_address(folder) else folder / named
-        try:
-            write_new(path, unfinished.read_bytes())
-        except FileExistsError:
-            continue
-        except Exception as error:  # each store has its own errors
-            raise output_folder_error(
-                folder, error, f", so the result stays in {unfinished}"
-            ) from error
-        shutil.rmtree(unfinished.parent)
-        return path
-
-
-def _keep_incomplete(unfinished: Path, folder: Path | str, name: str) -> str:
-    """Keep the notebook of a run that ended early; return a clause that says where."""
-    try:
-        read_notebook(unfinished)
-    except RunError:  # papermill had not written it yet
-        shutil.rmtree(unfinished.parent, ignore_errors=True)
-        return "no output was written yet"
-    try:
-        return f"the notebook so far is kept as {_keep(unfinished, folder, name)}"
-    except RunError as error:
-        return str(error)

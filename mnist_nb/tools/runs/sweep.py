@@ -3,11 +3,10 @@
 import contextlib
 import functools
 import hashlib
-import itertools
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,21 +14,24 @@ import nbformat
 from filelock import FileLock, Timeout
 
 from mnist_nb.tools.endings import ignore_stop_signals
-from mnist_nb.tools.runs.cluster import check_workers, cluster, scheduler_lives
+from mnist_nb.tools.runs.cluster import check_workers, cluster
 from mnist_nb.tools.runs.declared import defaults_of
+from mnist_nb.tools.runs.folders import warn_of_paths
 from mnist_nb.tools.runs.given import word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs, cut, folder_reader
+from mnist_nb.tools.runs.keeping import output_folder_error
 from mnist_nb.tools.runs.languages import foreign_kernel
-from mnist_nb.tools.runs.lookup import Place, folders_in, place_of, seconds_taken
-from mnist_nb.tools.runs.places import is_address, reason
-from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, each_row, names_in
-from mnist_nb.tools.runs.progress import Progress, duration, estimate, with_progress_bar
+from mnist_nb.tools.runs.live import listen
+from mnist_nb.tools.runs.lookup import Place, folders_in, place_of
+from mnist_nb.tools.runs.outcomes import outcomes
+from mnist_nb.tools.runs.places import is_address
+from mnist_nb.tools.runs.plans import SweepError, count, each_row, names_in
+from mnist_nb.tools.runs.progress import Progress, estimate, with_progress_bar
 from mnist_nb.tools.runs.reads import check_read
-from mnist_nb.tools.runs.run import output_folder_error, read_notebook
-from mnist_nb.tools.runs.work import Outcome, do_run, write_error
-
-WAIT_FOR_WORKERS = 300  # seconds that a cluster may have no workers
-VISIBLE_WITHIN = 30  # seconds until a file from another machine appears in a shared folder
+from mnist_nb.tools.runs.run import read_notebook
+from mnist_nb.tools.runs.watch import stop_runs
+from mnist_nb.tools.runs.work import AS_USUAL, How, Outcome, do_run, write_error
+from mnist_nb.tools.runs.workers import check_environments, check_rows
 
 
 class Sweep(NamedTuple):
@@ -47,12 +49,12 @@ class Sweep(NamedTuple):
 
 def prepare(
     path: Path, plan: Mapping[str, Any], folder: str, again: bool = False,
-    look_only: bool = False, insist: bool = False,
+    look_only: bool = False, insist: bool = False, elsewhere: bool = False,
 ) -> Sweep:  # fmt: skip
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
     With `again`, all are to do. With `look_only`, nothing is written to an address. With `insist`,
-    a parameter counts that no cell reads.
+    a parameter counts that no cell reads. With `elsewhere`, runs may need what this machine lacks.
 
     Raises:
         NotStarted, KernelError: the notebook, or a record at an address, cannot be read; its
@@ -64,7 +66,7 @@ def prepare(
     foreign_kernel(notebook)
     check_read(notebook, names_in(plan), insist)
     rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
-    runs = checked_runs(notebook, rows, path.parent)
+    runs = checked_runs(notebook, rows, path.parent, elsewhere)
     if not is_address(folder):
         folder = os.path.abspath(folder)
     elif not look_only and (why := write_error(folder, 0)):
@@ -88,16 +90,18 @@ def _look_up(sweep: Sweep) -> Sweep:
 
 
 def carry_out(
-    sweep: Sweep, scheduler: str | None = None, quiet: bool = False
-) -> Iterator[tuple[str, Outcome]]:
+    sweep: Sweep, scheduler: str | None = None, quiet: bool = False, jobs: int | None = None,
+    retries: int = 0, how: How = AS_USUAL,
+) -> Iterator[tuple[str, Outcome]]:  # fmt: skip
     """Execute the runs that are left; yield the name and outcome of each as it ends.
 
-    A failed run is kept and does not stop the others. If a worker dies, another one repeats its
-    run. Unless `quiet`, show progress.
+    A failed run is kept and does not stop the others; it is tried again up to `retries` times. If
+    a worker dies, another one repeats its run. Without `scheduler`, at most `jobs` runs, or one
+    per core, run at the same time. Unless `quiet`, show progress.
 
     Raises:
-        SweepError: the cluster cannot be reached, a worker cannot write into the folder, or
-            another sweep is using the folder.
+        SweepError: the cluster cannot be reached, a worker cannot do the runs, or another sweep is
+            using the folder.
         NotStarted: the folder cannot be written.
         RunsFailed: the cluster is lost, or gets no workers.
         KeyboardInterrupt: the message says how many runs are done and how to resume.
@@ -118,61 +122,34 @@ def carry_out(
         sweep = _look_up(sweep)  # another sweep may have ended here since
         if not sweep.left:
             return
+        if not how.cwd:
+            warn_of_paths(run.values for run in sweep.left)
         temp = None
         if not scheduler:
             temporary = tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True)
             temp = stack.enter_context(temporary)
         while_stopping = stack.enter_context(contextlib.ExitStack())
-        client = stack.enter_context(cluster(scheduler, len(sweep.left), sweep.notebook))
+        client = stack.enter_context(cluster(scheduler, jobs, len(sweep.left), sweep.notebook))
+        progress = Progress(len(sweep.left), quiet, sweep.again)
+        how = how._replace(sweep=uuid.uuid4().hex)
         if scheduler:
             check_workers(client, sweep.folder, mark)
-        progress = Progress(len(sweep.left), quiet, sweep.again)
+            check_environments(client)
+            check_rows(client, sweep.notebook, sweep.left)
+            progress.note_dashboard(client)
+        if progress.live:
+            how = how._replace(topic=f"mnist-nb-{how.sweep}")
+            listen(client, how.topic, progress.said)
+        fixed = _without_outputs(sweep.notebook), os.getcwd(), temp, mark, how
+        submit = functools.partial(_submit, client, sweep, *fixed)
         try:
-            yield from _outcomes(client, sweep, (temp, mark), progress)
+            yield from outcomes(client, sweep.left, sweep.places, submit, retries, progress)
         except KeyboardInterrupt:
             while_stopping.enter_context(ignore_stop_signals())  # until the workers have ended
             progress.say("stopping, which takes a few seconds")
+            with contextlib.suppress(Exception):  # Dask's, if the scheduler is gone
+                client.run(stop_runs, how.sweep, on_error="return")
             raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
-
-
-def _outcomes(
-    client, sweep: Sweep, more: tuple, progress: Progress
-) -> Iterator[tuple[str, Outcome]]:
-    """Yield (name, outcome) of each run as it ends; `more` is (temp, mark), as in `do_run`."""
-    from distributed import wait
-
-    text = _without_outputs(sweep.notebook)
-    submit = functools.partial(_submit, client, sweep, text, os.getcwd(), *more)
-    waiting, late, futures = iter(sweep.left), [], {}
-    check_workers_left = _worker_check(client, progress)
-    try:
-        while True:
-            with scheduler_lives(client, progress):
-                threads = sum(client.nthreads().values())
-                # not all at once, as each sends a copy of the notebook to the scheduler
-                free = max(0, max(100, 4 * threads) - len(futures))
-                futures |= {submit(run): run for run in itertools.islice(waiting, free)}
-                if not futures:
-                    break
-                with contextlib.suppress(TimeoutError):
-                    wait(list(futures), timeout=1, return_when="FIRST_COMPLETED")
-                ended = {future: _outcome(future) for future in futures if future.done()}
-            for future, outcome in ended.items():
-                run = futures.pop(future)
-                if outcome.state == "finished" and not _is_visible(sweep, run):
-                    late.append((run, outcome))
-                    continue
-                progress.ended(run.name, outcome)
-                yield run.name, outcome
-            progress.running(min(threads, len(futures)))
-            check_workers_left(threads)
-        for run, outcome in _await_files(sweep, late):
-            progress.ended(run.name, outcome)
-            yield run.name, outcome
-    finally:
-        progress.close()
-        with contextlib.suppress(Exception):  # Dask's, if the scheduler is gone
-            client.cancel(list(futures))
 
 
 def _without_outputs(notebook) -> str:
@@ -184,63 +161,14 @@ def _without_outputs(notebook) -> str:
     return nbformat.writes(bare)
 
 
-def _submit(client, sweep: Sweep, text: str, cwd: str, temp: str | None, mark: str, run: Run):
-    """Submit one run; its key depends on what it computes and where the result goes."""
+def _submit(
+    client, sweep: Sweep, text: str, start: str, temp: str | None, mark: str, how: How, run: Run,
+    number: int,
+):  # fmt: skip
+    """Submit one run; its key depends on what it computes, where the result goes, and `number`."""
     place = sweep.places[run.name].path
-    key = f"mnist-nb-{run.name}-{run.key}-{hashlib.sha256(place.encode()).hexdigest()}"
+    where = hashlib.sha256(f"{place}-{number}".encode()).hexdigest()
     return client.submit(
-        do_run, text, sweep.stem, run, place, cwd, temp, mark, key=key, pure=False
+        do_run, text, sweep.stem, run, place, start, temp, mark, how,
+        key=f"mnist-nb-{run.name}-{run.key}-{where}", pure=False,
     )  # fmt: skip
-
-
-def _outcome(future) -> Outcome:
-    from distributed.client import FutureCancelledError
-
-    try:
-        return future.result()
-    except FutureCancelledError:
-        raise
-    except Exception as error:  # from Dask, or no space for temporary files
-        return Outcome("failed", 0, reason(error))
-
-
-def _worker_check(client, progress: Progress) -> Callable[[int], None]:
-    """Return a function that takes the number of threads; SweepError if that stays 0 too long."""
-    hired, said = time.monotonic(), False
-
-    def check(threads: int) -> None:
-        nonlocal hired, said
-        if threads:
-            hired, said = time.monotonic(), False
-            return
-        alone = time.monotonic() - hired
-        start_one = f"start one with `dask worker {client.scheduler.address}`"
-        if alone > WAIT_FOR_WORKERS:
-            raise RunsFailed(f"the cluster has no worker; {start_one}; {progress.so_far()}")
-        if alone > 2 and not said:
-            said = True
-            left = duration(WAIT_FOR_WORKERS)
-            progress.say(f"the cluster has no worker; waiting up to {left} for one: {start_one}")
-
-    return check
-
-
-def _await_files(sweep: Sweep, late: list[tuple[Run, Outcome]]) -> Iterator[tuple[Run, Outcome]]:
-    """Wait for stored notebooks to appear; yield their outcomes, or "missing" if they do not."""
-    deadline = time.monotonic() + VISIBLE_WITHIN
-    for run, outcome in late:
-        while not (seen := _is_visible(sweep, run)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        if not seen:
-            why = (
-                "a worker stored it where this machine does not see it; with -o, name a folder "
-                "that all share, or an address like s3://..."
-            )
-            outcome = Outcome("missing", outcome.seconds, why)
-        yield run, outcome
-
-
-def _is_visible(sweep: Sweep, run: Run) -> bool:
-    """Return whether this machine sees the notebook that a worker has stored."""
-    place = sweep.places[run.name].path
-    return is_address(place) or seconds_taken(place, run.key) is not None

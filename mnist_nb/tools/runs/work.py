@@ -17,11 +17,14 @@ from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
+from mnist_nb.tools.runs import folders
 from mnist_nb.tools.runs.identity import Run, package_sha256
+from mnist_nb.tools.runs.live import passed_on
 from mnist_nb.tools.runs.lookup import seconds_taken
 from mnist_nb.tools.runs.machine import note_machine
 from mnist_nb.tools.runs.places import is_address, probe, reason, write
 from mnist_nb.tools.runs.run import RunError, execute
+from mnist_nb.tools.runs.watch import Watch, stoppable, was_stopped
 
 
 class Outcome(NamedTuple):
@@ -36,14 +39,32 @@ class Outcome(NamedTuple):
     why: str = ""
 
 
+class How(NamedTuple):
+    """How the runs of a sweep are done, besides their parameters.
+
+    They work in `cwd`, or else in a folder each, and may take `seconds`. `sweep` names the sweep
+    to `stop_runs`. `topic` is where Dask passes on what they print.
+    """
+
+    cwd: str | None = None
+    seconds: float | None = None
+    sweep: str = ""
+    topic: str | None = None
+
+
+AS_USUAL = How()
+
+
 def do_run(
-    text: str, stem: str, run: Run, place: str, cwd: str, temp: str | None = None, mark: str = ""
-) -> Outcome:
+    text: str, stem: str, run: Run, place: str, start: str, temp: str | None = None,
+    mark: str = "", how: How = AS_USUAL,
+) -> Outcome:  # fmt: skip
     """Execute one run on this worker, and write its notebook to `place` atomically.
 
-    A failed notebook goes next to it, as `….failed.ipynb`. `text` is the notebook to run, `cwd`
-    its working folder, `temp` the folder for temporary files (None: the system's). A worker
-    that cannot see the file `mark` does not share the output folder, and the run fails.
+    A failed notebook goes next to it, as `….failed.ipynb`. `text` is the notebook to run, `start`
+    the folder where the sweep was started, `temp` the folder for temporary files (None: the
+    system's). A worker that cannot see the file `mark` does not share the output folder, and the
+    run fails.
     """
     if (seconds := seconds_taken(place, run.key)) is not None:
         return Outcome("finished", seconds)  # by a worker that was lost before it could report
@@ -52,44 +73,83 @@ def do_run(
     if _has_changed(run):
         return Outcome("failed", 0, f"mnist_nb on {platform.node()} differs from the sweep's; "
                        "install the same version there")  # fmt: skip
-    failed = place.removesuffix(".ipynb") + ".failed.ipynb"
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(
-        prefix="mnist-nb-", dir=temp, ignore_cleanup_errors=True
-    ) as folder:
+    if how.cwd and not os.path.isdir(how.cwd):
+        return Outcome("failed", 0, f"{platform.node()} has no folder {how.cwd}; correct --cwd")
+    watch = Watch(how.seconds, passed_on(run.name, how.topic))
+    with (
+        stoppable(watch, how.sweep),
+        tempfile.TemporaryDirectory(
+            prefix="mnist-nb-", dir=temp, ignore_cleanup_errors=True
+        ) as folder,
+    ):
         notebook, unfinished = Path(folder, "in.ipynb"), Path(folder, f"{stem}.ipynb")
         notebook.write_text(text, encoding="utf-8")
-        more = {"cwd": cwd} if os.path.isdir(cwd) else {}
+        own = None
+        if not how.cwd:
+            own = Path(folder, "files") if is_address(place) else folders.folder_of(Path(place))
+            try:
+                folders.make_empty(own)
+            except OSError as error:
+                return Outcome("failed", 0, f"{own} cannot be written ({reason(error)})")
+        where = {"folder": how.cwd or str(own), "start": own and start}
+        started = time.monotonic()
         try:
             # Jupyter would leave closing its event loop to the garbage collector, which may
             # close the loop's sockets first and so cause a traceback.
             with asyncio.Runner(loop_factory=ensure_event_loop):
-                execute(notebook, unfinished, run.values, quiet=True, **more)
+                execute(notebook, unfinished, run.values, quiet=True, watch=watch, **where)
         except RunError as error:
             seconds = time.monotonic() - started
-            if "failed: KeyboardInterrupt" in str(error) or asked_to_stop.is_set():
+            if _was_interrupted(error, how):
+                if own:
+                    folders.remove(own)
                 return Outcome("interrupted", seconds, str(error))
-            kept = unfinished.is_file()
-            why = _store_or_keep(unfinished, failed) if kept else "no output was written yet"
-            why = why or f"the notebook so far is kept as {failed}"
-            return Outcome("failed", seconds, f"{error}; {why}")
-        seconds = time.monotonic() - started
-        if _has_changed(run):
-            why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
-            return Outcome("not stored", seconds, f"mnist_nb has changed during the run; {why}")
-        try:
-            note_machine(
-                unfinished, seconds, sweep_key=run.key, sweep_notebook=stem,
-                sweep_made_from=run.made_from,
-            )  # fmt: skip
-        except Exception as error:  # without its metadata, a sweep would repeat the run
-            why = _store_or_keep(unfinished, failed) or f"kept as {failed}"
-            return Outcome("not stored", seconds, f"cannot add metadata ({reason(error)}); {why}")
-        if why := _store_or_keep(unfinished, place, new=True):
-            return Outcome("not stored", seconds, why)
-    if not is_address(failed):
-        with contextlib.suppress(OSError):
-            Path(failed).unlink(missing_ok=True)
+            return Outcome("failed", seconds, f"{error}; {_keep_failed(unfinished, place, own)}")
+        return _store(unfinished, run, place, own, stem, time.monotonic() - started)
+
+
+def _was_interrupted(error: RunError, how: How) -> bool:
+    by_key = "failed: KeyboardInterrupt" in str(error)
+    return by_key or asked_to_stop.is_set() or was_stopped(how.sweep)
+
+
+def _keep_failed(unfinished: Path, place: str, own: Path | None) -> str:
+    """Keep the notebook of a failed run and what is in its folder; say where the notebook is."""
+    if not unfinished.is_file():
+        return "no output was written yet"
+    failed = f"{place.removesuffix('.ipynb')}.failed.ipynb"
+    why = _store_or_keep(unfinished, failed)
+    if own and not is_address(place):
+        with contextlib.suppress(OSError):  # it then stays where it is
+            folders.settle(own, Path(failed))
+    return why or f"the notebook so far is kept as {failed}"
+
+
+def _store(
+    unfinished: Path, run: Run, place: str, own: Path | None, stem: str, seconds: float
+) -> Outcome:
+    """Store the notebook of a run that has reached its end; return the outcome."""
+    if _has_changed(run):
+        why = _keep_failed(unfinished, place, own)
+        return Outcome("not stored", seconds, f"mnist_nb has changed during the run; {why}")
+    try:
+        note_machine(
+            unfinished, seconds, sweep_key=run.key, sweep_notebook=stem,
+            sweep_made_from=run.made_from,
+        )  # fmt: skip
+    except Exception as error:  # without its metadata, a sweep would repeat the run
+        why = _keep_failed(unfinished, place, own)
+        return Outcome("not stored", seconds, f"cannot add metadata ({reason(error)}); {why}")
+    if why := _store_or_keep(unfinished, place, new=True):
+        return Outcome("not stored", seconds, why)
+    empty = own is None or folders.remove_if_empty(own)
+    if is_address(place):
+        lost = "" if empty else f"the files that it wrote are not kept, as {place} takes only the "
+        return Outcome("finished", seconds, lost and f"{lost}notebook; with -o, name a folder")
+    failed = Path(f"{place.removesuffix('.ipynb')}.failed.ipynb")
+    with contextlib.suppress(OSError):
+        failed.unlink(missing_ok=True)
+    folders.remove(folders.folder_of(failed))
     return Outcome("finished", seconds)
 
 

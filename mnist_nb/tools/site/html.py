@@ -19,7 +19,8 @@ from traitlets.config import Config
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
-from mnist_nb.tools.runs.run import output_folder_error, read_notebook
+from mnist_nb.tools.runs.keeping import output_folder_error
+from mnist_nb.tools.runs.run import read_notebook
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
