@@ -149,7 +149,7 @@ def board(folders: tuple[Path, ...]) -> None:
     """Show a board of the class for the challenge, from the records in FOLDER/LEARNER/*.ipynb."""
     import nbformat
 
-    from mnist_nb.tools.runs.board import board
+    from mnist_nb.tools.classroom.board import board
     from mnist_nb.tools.runs.declared import declared_parameters
 
     declared = declared_parameters(nbformat.read(WALKTHROUGH, as_version=4))

@@ -175,6 +175,7 @@ def test_every_target_hands_its_words_on_in_folders_with_spaces(tmp_path):
     project = small_project(tmp_path / "Übungen für alle" / "mnist nb")
     for name in ("notebooks", "studies", "build/nbgrader", "build/peers", "build/mutmut"):
         (project / name).mkdir(parents=True)
+    (project / "notebooks" / "network.safetensors").touch()  # as if the walkthrough had run
     for name in ("python", "python3"):
         fake = tmp_path / "my environment" / "bin" / name
         fake.parent.mkdir(parents=True, exist_ok=True)

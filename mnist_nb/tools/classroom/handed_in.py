@@ -107,7 +107,7 @@ def _is_ignored(name: str) -> bool:
     return name.endswith("/") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
 
-def _files(sources: list[Source]) -> Iterator[_File]:
+def files(sources: list[Source]) -> Iterator[_File]:
     """Yield the files of a learner, those in zips and folders included."""
     for source in sources:
         if not source.path.is_dir():
@@ -157,7 +157,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
     found: dict[str, list[tuple[_File, list[Cell], list[str]]]] = defaultdict(list)
     unused: list[tuple[str, str]] = []
     spent = 0  # bytes
-    for number, file in enumerate(_files(sources)):
+    for number, file in enumerate(files(sources)):
         alike = _alike(file.label, blanks)
         notebook = ".ipynb" in file.label.lower()
         if number >= _MOST:

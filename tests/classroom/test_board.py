@@ -1,6 +1,7 @@
 """The board of the challenge: who is on it, in which order, and who is not, and why."""
 
 import json
+import zipfile
 
 import pytest
 from click.testing import CliRunner
@@ -94,6 +95,22 @@ def test_a_learner_without_a_record_is_named_and_names_and_values_cannot_hide_an
     lines, others = shown()
     assert others == "ada: has no record of a run\n"
     assert lines[0].startswith("  1  b?[2Jo  96.00%  lr=x?1") and len(lines[0]) < 80
+
+
+def test_the_notebooks_in_a_learners_zip_and_in_a_zip_beside_the_folders_count(tmp_path, shown):
+    for learner, place in (
+        ("ada", tmp_path / "ada" / "homework.zip"),
+        ("bo", tmp_path / "bo.zip"),
+    ):
+        path = hand_in(tmp_path, learner, lr=0.1)
+        place.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(place, "w") as archive:
+            archive.write(path, "home/09_challenge.ipynb")
+        path.unlink()
+        if not list(path.parent.iterdir()):
+            path.parent.rmdir()
+    lines, others = shown()
+    assert [line.split()[:2] for line in lines[:2]] == [["1", "ada"], ["1", "bo"]] and not others
 
 
 def test_without_any_run_the_command_is_one_sentence(tmp_path, shown):

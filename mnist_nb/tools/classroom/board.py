@@ -1,9 +1,11 @@
 """Make the board of a class for the challenge; the command `board` calls it."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mnist_nb.tools.classroom.handed_in import files, learners
 from mnist_nb.tools.runs.places import notebooks_in
 from mnist_nb.tools.runs.results import read_record
 
@@ -42,11 +44,24 @@ def board(folders: list[Path], normal: dict[str, Any]) -> tuple[list[tuple], lis
 
 
 def _handed_in(folders: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield (learner, notebook): the learner is the first folder below one of `folders`."""
+    """Yield (learner, notebook), also from zips; the learner is the first folder below one."""
     for folder in folders:
         for path in notebooks_in([folder]):
             parts = path.relative_to(folder).parts
             yield _plain(parts[0] if len(parts) > 1 else folder.resolve().name), path
+        if folder.is_dir():
+            yield from _zipped(folder)
+
+
+def _zipped(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (learner, notebook) for each notebook in a zip, unpacked while it is looked at."""
+    for learner, sources in learners(folder).items():
+        for file in files(sources):
+            if ".zip/" in file.label.lower() and file.label.endswith(".ipynb") and file.read:
+                with tempfile.TemporaryDirectory(prefix="mnist-nb-") as unpacked:
+                    path = Path(unpacked, _plain(Path(file.label).name))
+                    path.write_bytes(file.read())
+                    yield _plain(learner), path
 
 
 def refusal(record: dict, normal: dict[str, Any]) -> str:
