@@ -1,6 +1,7 @@
 """Define the commands that read runs: results, compare and verify. `cli` adds them."""
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -136,8 +137,10 @@ def compare(a: str, b: str) -> None:
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="RECORD...")
+@click.option("--cwd", type=PATH, metavar="FOLDER",
+              help="Working folder.  [default: an empty one for each record]")  # fmt: skip
 @stop_like_ctrl_c()
-def verify(paths: tuple[Path, ...]) -> None:
+def verify(paths: tuple[Path, ...], cwd: Path | None) -> None:
     """Run the notebook in each RECORD again, and compare its outputs and numbers.
 
     RECORD is an executed notebook or a folder of them. Code in a record is run as yours, so only
@@ -159,7 +162,9 @@ def verify(paths: tuple[Path, ...]) -> None:
         refused.exit_code = REFUSED
         raise refused
     alone = len(found) == 1
-    verdicts = records.verify_all(found) if not alone else iter([records.verify_record(found[0])])
+    verdicts = records.verify_all(found, cwd)
+    if alone:
+        verdicts = iter([records.verify_record(found[0], os.getcwd(), cwd)])
     states, machines = Counter(), Counter()
     for done, verdict in enumerate(with_progress_bar(verdicts, len(found), "verified"), start=1):
         count = "" if alone else f"{done}/{len(found)} "

@@ -120,7 +120,7 @@ def test_who_insists_gets_the_run(how, tmp_path, monkeypatch):
     ran = []
     monkeypatch.setattr("mnist_nb.tools.runs.run.execute", lambda *a, **_: ran.append(a[2]))
     monkeypatch.setattr("mnist_nb.tools.runs.run.note_machine", lambda *a: None)
-    monkeypatch.setattr("mnist_nb.tools.runs.run._keep", lambda *a: tmp_path / "n.ipynb")
+    monkeypatch.setattr("mnist_nb.tools.runs.run.keep", lambda *a: tmp_path / "n.ipynb")
     monkeypatch.setattr(
         "mnist_nb.tools.runs.sweep.carry_out",
         lambda sweep, *a: ran.extend(run.values for run in sweep.left) or (),

@@ -73,8 +73,8 @@ def _machine(path: Path) -> dict:
         return {}  # it is named when its turn comes
 
 
-def verify_all(paths: list[Path]) -> Iterator[Verdict]:
-    """Verify several records at the same time; yield each verdict as it comes.
+def verify_all(paths: list[Path], cwd: Path | None = None) -> Iterator[Verdict]:
+    """Verify several records at the same time, see `verify_record`; yield verdicts as they come.
 
     Raises:
         KeyboardInterrupt: the message says how many records were verified.
@@ -86,8 +86,9 @@ def verify_all(paths: list[Path]) -> Iterator[Verdict]:
     with contextlib.ExitStack() as stack:
         while_stopping = stack.enter_context(contextlib.ExitStack())
         try:
-            client = stack.enter_context(cluster(None, len(paths), first))
-            futures = {client.submit(verify_record, path.absolute(), os.getcwd(), pure=False): path
+            client = stack.enter_context(cluster(None, runs=len(paths), notebook=first))
+            where = os.getcwd(), cwd and cwd.absolute()
+            futures = {client.submit(verify_record, path.absolute(), *where, pure=False): path
                        for path in paths}  # fmt: skip
             for future in as_completed(futures):
                 path = futures.pop(future)
@@ -108,12 +109,15 @@ def _parsed(path: Path) -> Mapping | None:
         return nbformat.read(path, as_version=4)
 
 
-def verify_record(path: Path, cwd: str | None = None) -> Verdict:
-    """Run the notebook in the record at `path` again, in the folder `cwd`, and compare."""
+def verify_record(path: Path, start: str, cwd: Path | None = None) -> Verdict:
+    """Run the notebook in the record at `path` again, and compare.
+
+    It works in `cwd`, or else in an empty folder from which it can import the modules in `start`.
+    """
     started = time.monotonic()
     try:
         stored = read_executed(path)
-        new = run_again(stored, path.name, cwd or os.getcwd())
+        new = run_again(stored, path.name, start, cwd)
     except (ValueError, RunError) as error:
         return Verdict(str(path), NOT_RUN, [str(error)], seconds=time.monotonic() - started)
     return judge(path, stored, new)._replace(seconds=time.monotonic() - started)
@@ -139,7 +143,9 @@ def read_executed(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def run_again(stored: nbformat.NotebookNode, name: str, cwd: str) -> nbformat.NotebookNode:
+def run_again(
+    stored: nbformat.NotebookNode, name: str, start: str, cwd: Path | None
+) -> nbformat.NotebookNode:
     """Execute the cells of a record as they are, without its outputs; return the result."""
     bare = nbformat.from_dict(json.loads(json.dumps(stored)))
     bare.metadata.pop("mnist_nb", None)
@@ -147,11 +153,13 @@ def run_again(stored: nbformat.NotebookNode, name: str, cwd: str) -> nbformat.No
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory(prefix="mnist-nb-", ignore_cleanup_errors=True) as folder:
-        notebook, result = Path(folder, "in.ipynb"), Path(folder, name)
+        notebook, result, own = Path(folder, "in.ipynb"), Path(folder, name), Path(folder, "files")
+        own.mkdir()
         nbformat.write(bare, notebook)
         started = time.monotonic()
         with asyncio.Runner(loop_factory=ensure_event_loop):  # see `runs.work.do_run`
-            execute(notebook, result, {}, quiet=True, cwd=cwd)
+            where = {"folder": str(cwd or own), "start": None if cwd else start}
+            execute(notebook, result, {}, quiet=True, **where)
         note_machine(result, time.monotonic() - started)
         return nbformat.read(result, as_version=4)
 
