@@ -66,7 +66,7 @@ def again():
     def run_again(stored):
         sources = json.dumps([cell.source for cell in stored.cells])
         if sources not in done:
-            done[sources] = really(stored, "again.ipynb", ".")
+            done[sources] = really(stored, "again.ipynb", ".", None)
         return done[sources]
 
     return run_again
