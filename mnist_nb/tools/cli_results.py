@@ -1,4 +1,4 @@
-"""Define the commands that read runs: results, compare and verify. `cli` adds them."""
+"""Define the commands that read runs: results, compare, verify, export. `cli` adds them."""
 
 import json
 import os
@@ -209,4 +209,29 @@ def _size(output) -> str:
     return output.what + (f" with {output.numbers} number{plural}" if output.numbers else "")
 
 
-COMMANDS = (results, compare, verify)
+@click.command()
+@click.argument("places", nargs=-1, required=True, metavar="RECORD...")
+@click.option("-o", "--output", required=True, type=PATH, metavar="FILE",
+              help="The zip to write, such as crate.zip.")  # fmt: skip
+@click.option("--license", "licence", metavar="ID",
+              help="The licence of the records: an SPDX identifier such as MIT, or a web address. "
+              " [default: none is stated]")  # fmt: skip
+@click.option("--key", type=PATH, metavar="FILE",
+              help="A private key of SSH, which signs the zip; the signature is put beside it, "
+              "with .sig after its name.")  # fmt: skip
+def export(places, output: Path, licence: str | None, key: Path | None) -> None:
+    """Pack records into a zip that other tools can read: a Process Run Crate (RO-Crate).
+
+    RECORD is an executed notebook, a folder or an address like s3://... The zip has the notebooks
+    with their checksums, parameters, results, times and versions, and a page that shows them.
+    """
+    from mnist_nb.tools.runs.export import export as pack
+
+    number, left_out = pack(list(places), output, licence, key)
+    for line in left_out:
+        click.echo(line, err=True)
+    signed = f", signed in {output.name}.sig" if key else ""
+    click.echo(f"{output}: {number} record{'s' * (number != 1)}{signed}")
+
+
+COMMANDS = (results, compare, verify, export)

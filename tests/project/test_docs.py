@@ -97,7 +97,7 @@ def test_every_target_of_make_and_every_command_that_a_page_names_is_there():
 
 def test_running_says_how_to_use_every_command_of_readers_and_what_a_sweep_can_do():
     text = TEXT[COMMITTED]
-    for name in ("data", "run", "sweep", "results", "compare", "verify"):
+    for name in ("data", "run", "sweep", "results", "compare", "verify", "export"):
         assert f"mnist-nb {name}" in text, name
     for word in ("--by", "--csv", "--json", "--scheduler", "-f ", "-g ", "-o "):
         assert word in text, word

@@ -1,6 +1,7 @@
 """Runs and results at addresses that papermill can reach: a store in memory, and moto's S3."""
 
 import json
+import zipfile
 
 import pytest
 from click.testing import CliRunner
@@ -110,6 +111,19 @@ def test_a_folder_at_an_address_is_read_however_its_store_lists_it(shelf, shown)
     runs = [line.partition(",")[0] for line in done.stdout.splitlines()[1:]]
     assert runs == [f"shelf://a/x={name}.ipynb" for name in ("1/n", "2/n", "2/y/n")]
     assert done.stderr == "shelf://a/x=3/n.ipynb: is not a complete notebook\n"
+
+
+def test_records_at_an_address_are_exported_beside_those_of_a_folder(shelf, tmp_path):
+    text = as_stored(notebook(record({"loss": 1}, lr=1)))
+    papermill_io.write(text, "shelf://lab/runs/lr=1/n.ipynb")
+    (tmp_path / "n.ipynb").write_text(text)
+    assert say("export", "shelf://lab/runs", "n.ipynb", "-o", "crate.zip").exit_code == 0
+    with zipfile.ZipFile("crate.zip") as archive:
+        names = archive.namelist()
+        assert "runs/shelf/lab/runs/lr=1/n.ipynb" in names and len(names) == 4
+        assert {archive.read(name) for name in names[:2]} == {text.encode()}
+    done = say("export", "shelf://lab/no.ipynb", "-o", "c.zip")
+    assert done.exit_code == 2 and "no.ipynb: cannot be read (" in done.stderr
 
 
 def test_an_address_that_cannot_be_read_is_a_sentence(shelf):
