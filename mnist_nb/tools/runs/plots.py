@@ -7,6 +7,7 @@ import html
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -226,7 +227,9 @@ def as_bytes(drawing: Drawing, kind: str) -> bytes:
     """Return a drawing as a "png" or "svg", with its alt text in it, the same each time."""
     file = io.BytesIO()
     own = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
-    with matplotlib.rc_context({"svg.hashsalt": "mnist-nb"}):
+    with matplotlib.rc_context({"svg.hashsalt": "mnist-nb"}), warnings.catch_warnings():
+        # numbers with hundreds of digits leave no room for the axes, whatever the layout
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
         drawing.figure.savefig(file, format=kind, dpi=150,
                                metadata={"Description": drawing.alt, **own})  # fmt: skip
     if kind == "png":
