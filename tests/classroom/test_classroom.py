@@ -274,11 +274,12 @@ def test_what_could_not_be_graded_has_no_points_and_a_reason(graded):
     assert said["stubborn", first].startswith("stopped: it did not end after its ")
     assert "JSON" in said["no notebook", first]
     counted = {(who, name) for who, each in expected.items() for name in each if each[name]}
-    said_so = {("deleted", first), ("copied", first), ("raises", first)}
+    said_so = {(who, first) for who in ("deleted", "copied", "raises", "endless")}
     silent = counted - said_so | {("blank", first)}
     assert {key: said[key] for key in said.keys() & silent} == {}
     assert "is there 2 times; number 1 counts" in said["copied", first]
     if "tampered" in expected:
+        assert "margin" in said["endless", first], "the cell that was interrupted is named"
         assert "put back" in said["tampered", first] and "missing" in said["deleted", first]
     assert f"stubborn: 0 of {rows[-1]['max']}" in printed
 
