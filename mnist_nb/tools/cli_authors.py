@@ -130,15 +130,14 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool, agai
     count = len(learners(submissions)) if submissions.is_dir() else 0
     if count:
         click.echo(f"grading {count} learners; the first take about a minute", err=True)
-    graded, left_out = grade(submissions, SOLUTIONS, output, not uncontained, seconds, again), []
+    graded, results = grade(submissions, SOLUTIONS, output, not uncontained, seconds, again), {}
     for number, (learner, results) in enumerate(graded, start=1):
         click.echo(f"[{number} of {count}] ", nl=False, err=True)
         click.echo("{}: {:g} of {:g}".format(learner, *total(results)))
-        left_out = [p.stem for p in sorted(SOLUTIONS.glob("*.ipynb")) if p.stem not in results]
         for remark in dict.fromkeys(result.remark for result in results.values() if result.remark):
             names = [name for name, result in results.items() if result.remark == remark]
             click.echo(f"  {', '.join(names)}: {remark}")
-    if left_out:
+    if left_out := [p.stem for p in sorted(SOLUTIONS.glob("*.ipynb")) if p.stem not in results]:
         click.echo(f"\nleft out, as nobody handed them in: {', '.join(left_out)}")
     click.echo(f"\nThe table and a page for each learner: {output}")
 

@@ -17,6 +17,14 @@ CHECK_ABOVE = 10_000  # ask before checking more runs, which takes over a second
 MAX_NAMED = 20  # failed runs that a message lists by name
 
 
+def _parameters(*names: str, metavar: str, help: str):
+    """Return a repeatable option that takes the name of a parameter, and a value or values."""
+    return click.option(
+        *names, nargs=2, multiple=True, metavar=metavar, shell_complete=parameter,
+        help=f"{help}  [repeatable]",
+    )  # fmt: skip
+
+
 insist_option = click.option(
     "--insist", is_flag=True, help="Give a parameter even if no cell seems to read it."
 )
@@ -32,10 +40,8 @@ timeout_option = click.option(
 
 @click.command(cls=Command)
 @click.argument("notebook", type=PATH, required=False)
-@click.option("-p", "--parameter", "given", nargs=2, multiple=True,
-              metavar="NAME VALUE", shell_complete=parameter,
-              help="Give the parameter NAME this VALUE; a list is '[1, 2]'.  "
-              "[repeatable]")  # fmt: skip
+@_parameters("-p", "--parameter", "given", metavar="NAME VALUE",
+             help="Give the parameter NAME this VALUE; a list is '[1, 2]'.")  # fmt: skip
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
               help="Folder for the executed notebook, or an address like s3://...")  # fmt: skip
 @cwd_option
@@ -85,13 +91,11 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 @click.command(cls=Command)
 @click.argument("notebook", type=PATH, required=False)
-@click.option("-g", "--grid", "grid", nargs=2, multiple=True,
-              metavar="NAME VALUES", shell_complete=parameter,
-              help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9) or lists, "
-              "'[1,2],[3]'.  [repeatable]")  # fmt: skip
-@click.option("-p", "--parameter", "fixed", nargs=2, multiple=True,
-              metavar="NAME VALUE", shell_complete=parameter,
-              help="Give the parameter NAME this VALUE in all runs.  [repeatable]")  # fmt: skip
+@_parameters("-g", "--grid", "grid", metavar="NAME VALUES",
+             help="Run all combinations of VALUES: 0.1,1 or 0:10 (which is 0 to 9) or lists, "
+             "'[1,2],[3]'.")  # fmt: skip
+@_parameters("-p", "--parameter", "fixed", metavar="NAME VALUE",
+             help="Give the parameter NAME this VALUE in all runs.")  # fmt: skip
 @click.option("-f", "--file", "file", type=PATH,
               help="YAML file that describes the runs, like those in studies/experiments/; its "
               "parts are parameters, grid, zip, runs, exclude and include.")  # fmt: skip

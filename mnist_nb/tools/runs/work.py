@@ -183,7 +183,7 @@ def write_error(folder: str, size: int, mark: str = "") -> str:
 def _store_or_keep(notebook: Path, place: str, new: bool = False) -> str:
     """Write the file `notebook` to `place`; if that fails, keep it and return where and why.
 
-    With `new`, it fails if there is a file already.
+    With `new`, it fails if there is a file already; at an address, that is replaced all the same.
     """
     try:
         _write(notebook, place, new)
