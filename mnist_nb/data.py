@@ -15,7 +15,7 @@ from filelock import FileLock
 from platformdirs import user_data_path
 
 from mnist_nb.errors import DataError, Problem
-from mnist_nb.files import PROJECT, sha256, write_whole
+from mnist_nb.files import PROJECT, write_whole
 from mnist_nb.sources import archives, sources_of
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")
@@ -67,19 +67,6 @@ def fetch(dataset: str = "MNIST", data_dir: str | os.PathLike | None = None) -> 
             "choose another with data_dir, --data-dir or MNIST_NB_DATA"
         ) from error
     return str(root)
-
-
-def hashes(dataset: str, data_dir: str | os.PathLike | None = None) -> dict[str, str]:
-    """Return file name -> SHA-256 checksum of the files of `dataset` that are on disk now.
-
-    Return {} if `dataset` is not in DATASETS or `data_dir` is neither a path nor None: they may
-    come from a notebook that uses parameters of these names for something else.
-    """
-    if dataset not in DATASETS or not isinstance(data_dir, str | os.PathLike | None):
-        return {}
-    raw = data_folder(data_dir) / dataset / "raw"
-    files = (p for p in sorted(raw.glob("[!.]*-idx*")) if p.suffix != ".gz" and p.is_file())
-    return {path.name: sha256(path) for path in files}
 
 
 def _fault(path: Path, checksum: str) -> str | None:

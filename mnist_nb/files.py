@@ -1,8 +1,6 @@
-"""Write files atomically, so that a file appears complete or not at all; compute checksums."""
+"""Write files atomically, so that a file appears complete or not at all."""
 
-import hashlib
 import os
-from functools import cache
 from pathlib import Path
 from threading import get_ident
 
@@ -39,14 +37,3 @@ def _name_anew(part: Path, path: Path) -> None:
         raise
     except OSError:  # a file system without hard links
         part.replace(path)
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 checksum, cached until its size or change time differs."""
-    return _sha256(path, path.stat().st_size, path.stat().st_ctime_ns)
-
-
-@cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

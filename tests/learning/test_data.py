@@ -29,6 +29,7 @@ from torchvision import datasets
 
 from mnist_nb import data, download, sources
 from mnist_nb.errors import DataError
+from mnist_nb.tools import checksums
 from mnist_nb.tools.cli import main
 
 NAMES = list(data.CHECKSUMS["MNIST"])
@@ -129,7 +130,7 @@ def no_wheel(*_):
 def right(root: Path) -> bool:
     known = data.CHECKSUMS["MNIST"]
     left = [p.name for p in (root / "MNIST" / "raw").iterdir() if p.name not in known]
-    return data.hashes("MNIST", root) == known and not left
+    return checksums.of_dataset("MNIST", root) == known and not left
 
 
 def copied(data_root, root: Path) -> Path:
@@ -306,7 +307,9 @@ def test_the_hash_of_a_file_is_that_of_what_it_holds_now(tmp_path):
     path.parent.mkdir(parents=True)
     for content in (b"one", b"another"):
         path.write_bytes(content)
-        assert data.hashes("MNIST", tmp_path) == {path.name: hashlib.sha256(content).hexdigest()}
+        assert checksums.of_dataset("MNIST", tmp_path) == {
+            path.name: hashlib.sha256(content).hexdigest()
+        }
 
 
 @pytest.mark.parametrize("dataset", data.DATASETS)
@@ -467,7 +470,7 @@ def test_kmnist_comes_through_torchvision_and_gets_its_names_when_it_is_whole(
     data.fetch("KMNIST", tmp_path)
     assert len(served) == asked, "a second fetch asks for nothing"
     assert len(list(raw.iterdir())) == 4
-    assert data.hashes("KMNIST", tmp_path) == data.hashes("MNIST", data_root)
+    assert checksums.of_dataset("KMNIST", tmp_path) == checksums.of_dataset("MNIST", data_root)
 
 
 def test_qmnist_comes_from_its_own_addresses(serve, packed, data_root, monkeypatch, tmp_path):
@@ -492,7 +495,7 @@ def test_a_copy_that_is_cut_off_is_named_and_the_file_comes_from_the_mirror(
         data.fetch(data_dir=tmp_path)
     monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
     data.fetch(data_dir=tmp_path)
-    assert len(served) == 4 and data.hashes("MNIST", tmp_path) == data.CHECKSUMS["MNIST"]
+    assert len(served) == 4 and checksums.of_dataset("MNIST", tmp_path) == data.CHECKSUMS["MNIST"]
 
 
 def test_a_systems_own_copy_of_fashion_mnist_is_used(mirror, monkeypatch, tmp_path):

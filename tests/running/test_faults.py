@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from conftest import PROJECT, SLICE, WALKTHROUGH, Family, wait_until, words
 
 from mnist_nb import data
+from mnist_nb.tools import checksums
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.runs.keeping import keep
 from mnist_nb.tools.verify.normal_form import serialised
@@ -114,7 +115,7 @@ def test_a_full_disk_holds_no_half_data_and_all_once_there_is_room(disk, packed)
             assert path.suffix == ".gz" or data._fault(path, known) is None
         disk.make_room()
     assert mnist_nb(*fetch, cwd="/").returncode == 0
-    assert len(data.hashes("MNIST", disk.folder)) == 4
+    assert len(checksums.of_dataset("MNIST", disk.folder)) == 4
 
 
 def test_a_run_onto_a_full_disk_ends_before_it_begins_and_works_once_there_is_room(disk, tmp_path):

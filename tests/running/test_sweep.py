@@ -314,7 +314,11 @@ def test_with_another_package_torch_or_data_a_record_does_not_count_and_says_why
             lambda name: "0" if name == "torch" else version(name),
             "torch",
         ),
-        ("mnist_nb.data.hashes", lambda *_: {"train-images-idx3-ubyte": "other"}, "data"),
+        (
+            "mnist_nb.tools.checksums.of_dataset",
+            lambda *_: {"train-images-idx3-ubyte": "other"},
+            "data",
+        ),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(what, changed)

@@ -12,7 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from mnist_nb.data import CHECKSUMS, fetch
-from mnist_nb.files import sha256, write_whole
+from mnist_nb.files import write_whole
+from mnist_nb.tools.checksums import sha256
 from mnist_nb.tools.classroom.student import ZIP, student_zip
 from mnist_nb.tools.classroom.targets import SYSTEMS, KitError, Target
 from mnist_nb.tools.classroom.wheels import Wheels, listed

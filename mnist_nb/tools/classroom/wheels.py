@@ -20,7 +20,7 @@ from packaging.metadata import parse_email
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from mnist_nb.files import sha256
+from mnist_nb.tools.checksums import sha256
 from mnist_nb.tools.classroom.targets import KitError, Target
 from mnist_nb.tools.environment import PAIR, pins
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mnist_nb
-from mnist_nb import data
 from mnist_nb.errors import ParameterError
+from mnist_nb.tools import checksums
 from mnist_nb.tools.runs.code import bare, code_sha256, modules_sha256
 from mnist_nb.tools.runs.declared import defaults_of
 from mnist_nb.tools.runs.given import reader
@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
     `made_from` is what that hash is made of: hashes of all parameters, of the notebook's code, of
     mnist_nb (None if the notebook does not use it), and of the modules beside the notebook.
-    `dataset` has the two arguments of `data.hashes`: the dataset's name and folder.
+    `dataset` has the two arguments of `checksums.of_dataset`: the dataset's name and folder.
     """
 
     name: str
@@ -114,7 +114,7 @@ def not_its_record(run: Run, machine: Mapping[str, Any]) -> str | None:
         for name in NUMERICAL:
             if (then := machine["versions"][name].split("+")[0]) != (here := _version(name)):
                 whys.append(f"it was made with {name} {then}, not {here}")
-        then, here = machine["data_sha256"], data.hashes(*run.dataset)
+        then, here = machine["data_sha256"], checksums.of_dataset(*run.dataset)
         if then and here and then != here:
             whys.append("the data have changed")
         return "; ".join(whys) or None

@@ -18,8 +18,8 @@ from typing import Any
 
 import nbformat
 
-from mnist_nb import data
 from mnist_nb.files import write_whole
+from mnist_nb.tools import checksums
 from mnist_nb.tools.project import PROJECT
 from mnist_nb.tools.runs.digest import digest
 from mnist_nb.tools.runs.identity import package_sha256
@@ -90,7 +90,7 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
         "cpu_count": os.cpu_count(),
         "git_commit": _git_commit(),
         "package_sha256": package_sha256() if uses else None,
-        "data_sha256": data.hashes(parameters.get("dataset"), parameters.get("data_dir")),
+        "data_sha256": checksums.of_dataset(parameters.get("dataset"), parameters.get("data_dir")),
         "wall_time_s": round(wall_time, 3),
         **more,
     }
