@@ -36,6 +36,10 @@ timeout_option = click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
     help="End a run that takes longer.",
 )  # fmt: skip
+kernel_option = click.option(
+    "--kernel", metavar="NAME",
+    help="Run with this kernel.  [default: the notebook's, for Python this one]",
+)  # fmt: skip
 
 
 @click.command(cls=Command)
@@ -45,12 +49,13 @@ timeout_option = click.option(
 @click.option("-o", "--output", default="runs", show_default=True, metavar="FOLDER",
               help="Folder for the executed notebook, or an address like s3://...")  # fmt: skip
 @cwd_option
+@kernel_option
 @timeout_option
 @insist_option
 @stop_like_ctrl_c()
 def run(
-    notebook: Path | None, given, output: str, cwd: Path | None, timeout: float | None,
-    insist: bool,
+    notebook: Path | None, given, output: str, cwd: Path | None, kernel: str | None,
+    timeout: float | None, insist: bool,
 ) -> None:  # fmt: skip
     """Run NOTEBOOK with parameters. Without NOTEBOOK, run the walkthrough."""
     from mnist_nb.tools.runs.places import is_address
@@ -58,7 +63,7 @@ def run(
     from mnist_nb.tools.runs.run import run
 
     folder, values = output if is_address(output) else Path(output), _without_duplicates(given)
-    path = run(notebook or WALKTHROUGH, values, folder, insist=insist, cwd=cwd, seconds=timeout)
+    path = run(notebook or WALKTHROUGH, values, folder, False, insist, cwd, timeout, kernel)
     with contextlib.suppress(ValueError):  # not one of our notebooks: it leaves no record
         click.echo(f"\n{_per_epoch(read_record(path)['history'])}")
     click.echo(f"\nThe executed notebook: {path}")
@@ -109,30 +114,42 @@ def _without_duplicates(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 @click.option("--dry-run", is_flag=True, help="List the runs, and start none.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
               help="Runs at the same time on this machine.  [default: one per core]")  # fmt: skip
+@click.option("--per-gpu", type=click.IntRange(min=1), metavar="N",
+              help="Runs at the same time on each graphics card of this machine.")  # fmt: skip
 @click.option("--retries", type=click.IntRange(min=0), default=0, metavar="N",
               help="Try a run that fails up to N more times.")  # fmt: skip
 @cwd_option
+@kernel_option
 @timeout_option
 @insist_option
 @stop_like_ctrl_c()
 def sweep(
     notebook, grid, fixed, file, output: str, scheduler: str | None, yes: bool, force: bool,
-    dry_run: bool, jobs: int | None, retries: int, cwd: Path | None, timeout: float | None,
-    insist: bool,
+    dry_run: bool, jobs: int | None, per_gpu: int | None, retries: int, cwd: Path | None,
+    kernel: str | None, timeout: float | None, insist: bool,
 ) -> None:  # fmt: skip
     """Run NOTEBOOK (default: the walkthrough) many times, with different parameters.
 
     All runs are checked before the first one starts. To resume an interrupted sweep, give the
     same command again: finished runs are skipped.
     """
-    from mnist_nb.tools.runs.cluster import cores
+    from mnist_nb.tools.runs.cluster import cards, cores
     from mnist_nb.tools.runs.plans import RunsFailed, SweepError, count, read_plan
     from mnist_nb.tools.runs.progress import duration
     from mnist_nb.tools.runs.sweep import How, carry_out, prepare
 
-    if scheduler and jobs:
-        raise SweepError("--jobs counts runs on this machine, and a cluster has as many as its "
-                         "workers have threads; leave out --jobs or --scheduler")  # fmt: skip
+    name = "--jobs" if jobs else "--per-gpu"
+    if scheduler and (jobs or per_gpu):
+        raise SweepError(f"{name} counts runs on this machine, and a cluster has as many as its "
+                         f"workers have threads; leave out {name} or --scheduler")  # fmt: skip
+    if jobs and per_gpu:
+        raise SweepError("--jobs and --per-gpu both say how many runs there are at the same time; "
+                         "leave out one of them")  # fmt: skip
+    gpus = cards() if per_gpu else ()
+    if per_gpu and not gpus:
+        raise SweepError("--per-gpu needs a graphics card that torch can use, and there is none "
+                         "here; leave it out")  # fmt: skip
+    jobs = per_gpu * len(gpus) if per_gpu else jobs
     if cwd and not scheduler and not cwd.is_dir():
         raise SweepError(f"there is no folder {cwd} to run in; correct --cwd")
     plan = read_plan(file) if file else {}
@@ -143,7 +160,7 @@ def sweep(
         click.echo(f"{number:,} runs of {path.name}, before exclusions")
         _ask(f"Check {number:,} runs and start those not excluded?", yes or dry_run)
     prepared = prepare(path, plan, output, again=force, look_only=dry_run, insist=insist,
-                       elsewhere=bool(scheduler))  # fmt: skip
+                       elsewhere=bool(scheduler), kernel=kernel)  # fmt: skip
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     seconds = seconds and seconds * cores() / min(jobs or cores(), cores())
     time = f", about {duration(seconds)} on this machine" if seconds else ""
@@ -157,7 +174,7 @@ def sweep(
         return
     if left > ASK_ABOVE:
         _ask(f"Start {left} runs?", yes)
-    how = How(cwd and str(cwd.absolute()), timeout)
+    how = How(cwd and str(cwd.absolute()), timeout, kernel, gpus)
     ends = carry_out(prepared, scheduler, False, jobs, retries, how) if left else ()
     wrong: dict[str, list[str]] = {}
     for name, outcome in ends:

@@ -15,7 +15,9 @@ from mnist_nb.tools.runs.given import read_values
 from mnist_nb.tools.runs.languages import KernelError, assigned_names, foreign_kernel
 from mnist_nb.tools.runs.reads import check_read
 from mnist_nb.tools.runs.run import read_notebook, run
-from mnist_nb.tools.runs.sweep import prepare
+from mnist_nb.tools.runs.sweep import carry_out, prepare
+from mnist_nb.tools.runs.work import How
+from mnist_nb.tools.verify.records import SAME, verify_record
 
 # A kernel for Bash: it runs all cells so far, and shows what the last one prints.
 KERNEL = """\
@@ -104,6 +106,27 @@ def test_what_is_python_runs_with_this_python_whatever_its_kernel_is_called(tmp_
     )
     with pytest.raises(KernelError, match="is in julia and names no kernel"):
         foreign_kernel(read_notebook(path))
+
+
+def test_the_kernel_that_is_chosen_runs_the_notebook_and_its_record_names_it(bash, tmp_path):
+    path = notebook_of(tmp_path / "p.ipynb", None, 'echo "$lr"', parameters="lr=1")
+    done = CliRunner().invoke(main, ["run", str(path), "--kernel", "nobash"])
+    assert done.exit_code == 2 and "'nobash' is not installed here" in done.stderr
+    record = run(path, {"lr": "2"}, tmp_path / "out", quiet=True, kernel="bash")
+    read = json.loads(record.read_text())
+    assert "".join(read["cells"][-1]["outputs"][0]["text"]) == "2\n"
+    assert read["metadata"]["mnist_nb"]["kernel"] == "bash"
+    assert verify_record(record, str(tmp_path)).state == SAME
+    chosen = prepare(path, {}, str(tmp_path / "sweep"), kernel="bash").runs[0]
+    usual = prepare(path, {}, str(tmp_path / "sweep")).runs[0]
+    assert chosen.key != usual.key
+    ((_, outcome),) = carry_out(
+        prepare(path, {}, str(tmp_path / "s"), kernel="bash"), how=How(kernel="bash")
+    )
+    assert outcome.state == "finished"
+    assert not prepare(path, {}, str(tmp_path / "s"), kernel="bash").left
+    (place,) = prepare(path, {}, str(tmp_path / "s")).places.values()
+    assert place.older == "its kernel was bash"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -105,6 +106,24 @@ def test_jobs_are_the_workers_of_this_machine_and_not_of_a_cluster(notebook, mon
     both = ["sweep", "n.ipynb", "--jobs", "2", "--scheduler", "tcp://127.0.0.1:9"]
     done = CliRunner().invoke(main, both)
     assert done.exit_code == 2 and "leave out --jobs or --scheduler" in done.stderr
+
+
+def test_the_runs_of_a_sweep_are_spread_over_the_cards_of_this_machine(tmp_path, monkeypatch):
+    source = "import os, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'])\ntime.sleep(0.5)"
+    small_notebook(tmp_path / "n.ipynb", source, "_ = x", parameters="x: int = 1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    asked = ["sweep", "n.ipynb", "-g", "x", "1:5", "--per-gpu", "1"]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2 and "there is none here" in done.stderr
+    done = CliRunner().invoke(main, [*asked, "--jobs", "2"])
+    assert done.exit_code == 2 and "leave out one of them" in done.stderr
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5")
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 0, done.output
+    printed = [json.loads(p.read_text())["cells"][-2]["outputs"][0]["text"]
+               for p in tmp_path.rglob("runs/*/n.ipynb")]  # fmt: skip
+    assert len(printed) == 4 and {"".join(text) for text in printed} == {"3\n", "GPU-5\n"}
 
 
 def test_ctrl_c_ends_the_runs_on_a_cluster_too(tmp_path, one_worker, monkeypatch):

@@ -29,6 +29,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def cards() -> tuple[str, ...]:
+    """Return the names of this machine's graphics cards, as CUDA_VISIBLE_DEVICES has them."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return tuple(name.strip() for name in named.split(",") if name.strip())
+    import torch  # slow to import, so only where it is needed
+
+    return tuple(map(str, range(torch.cuda.device_count())))
+
+
 @contextlib.contextmanager
 def cluster(
     scheduler: str | None, jobs: int | None = None, runs: int = 1, notebook: Mapping | None = None

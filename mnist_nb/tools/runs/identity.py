@@ -40,11 +40,12 @@ class Run(NamedTuple):
 
 
 def checked_runs(
-    notebook, rows: Iterable[Mapping[str, str]], folder: Path = Path(), elsewhere: bool = False
-) -> list[Run]:
+    notebook, rows: Iterable[Mapping[str, str]], folder: Path = Path(), elsewhere: bool = False,
+    kernel: str | None = None,
+) -> list[Run]:  # fmt: skip
     """Return the runs of `notebook`, which is in `folder`, with the parameters of `rows`.
 
-    With `elsewhere`, they may need what this machine lacks.
+    With `elsewhere`, they may need what this machine lacks. `kernel` is a chosen kernel's name.
 
     Raises:
         ParameterError: see `read_values`.
@@ -57,6 +58,8 @@ def checked_runs(
         "package": package_sha256() if uses else None,
         "modules": modules_sha256(notebook, (Path.cwd(), folder.absolute())),
     }
+    if kernel:
+        code["kernel"] = kernel
     read, runs, seen, names = reader(notebook, elsewhere), [], set(), set()
     for row in rows:
         try:
@@ -111,7 +114,7 @@ def not_its_record(run: Run, machine: Mapping[str, Any]) -> str | None:
         if "sweep_made_from" not in machine:
             return "its record does not say which code made it"
         whys = list(_changes(machine["sweep_made_from"], run.made_from))
-        for name in NUMERICAL:
+        for name in () if "kernel" in run.made_from else NUMERICAL:  # it has its own packages
             if (then := machine["versions"][name].split("+")[0]) != (here := _version(name)):
                 whys.append(f"it was made with {name} {then}, not {here}")
         then, here = machine["data_sha256"], checksums.of_dataset(*run.dataset)
@@ -126,6 +129,8 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Yield what of the code that runs were made from has changed, a clause each."""
     if then["code"] != now["code"]:
         yield "the code of the notebook has changed"
+    if then.get("kernel") != now.get("kernel"):
+        yield f"its kernel was {then.get('kernel') or 'this Python'}"
     if then["package"] != now["package"]:
         yield "the package mnist_nb has changed"
     old, new = then["modules"], now["modules"]

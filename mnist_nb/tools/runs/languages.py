@@ -1,6 +1,7 @@
 """Find the kernel of a notebook, which may be in a different language than Python.
 
-A notebook in Python runs with this environment's Python, whatever its kernel is called.
+A notebook in Python runs with this environment's Python, whatever its kernel is called, unless a
+kernel is chosen.
 """
 
 import re
@@ -52,12 +53,21 @@ def _installed(name: str):
         return None
 
 
-def foreign_kernel(notebook) -> dict[str, str] | None:
-    """Return papermill's options for a notebook in a different language than Python, else None.
+def foreign_kernel(notebook, chosen: str | None = None) -> dict[str, str] | None:
+    """Return papermill's options for a kernel that is not this Python's, else None.
+
+    It is the one called `chosen`, or that of a notebook in a different language than Python.
 
     Raises:
-        KernelError: it names no kernel, or one that is not installed.
+        KernelError: it is not installed, or the notebook names none.
     """
+    if chosen:
+        if (spec := _installed(chosen)) is None:
+            raise KernelError(
+                f"the kernel {chosen!r} is not installed here; `jupyter kernelspec list` shows "
+                "those that are"
+            )
+        return {"kernel_name": chosen, "language": spec.language or "python"}
     if is_python(notebook):
         return None
     language, name = _language(notebook), (notebook.metadata.get("kernelspec") or {}).get("name")

@@ -71,8 +71,11 @@ def answered(reply: Mapping) -> dict[str, Any]:
     return {}
 
 
-def note_machine(path: Path, wall_time: float, **more: str) -> None:
-    """Write versions, processor, time and the like, and `more`, into a notebook's metadata."""
+def note_machine(path: Path, wall_time: float, chosen: str | None = None, **more: str) -> None:
+    """Write versions, processor, time and the like, and `more`, into a notebook's metadata.
+
+    `chosen` is the name of the kernel, if it is not the notebook's own.
+    """
     try:
         parameters = read_record(path)["parameters"]
     except ValueError:
@@ -92,6 +95,7 @@ def note_machine(path: Path, wall_time: float, **more: str) -> None:
         "package_sha256": package_sha256() if uses else None,
         "data_sha256": checksums.of_dataset(parameters.get("dataset"), parameters.get("data_dir")),
         "wall_time_s": round(wall_time, 3),
+        **({"kernel": chosen} if chosen else {}),
         **more,
     }
     notebook.metadata["mnist_nb"]["digest"] = digest(notebook)

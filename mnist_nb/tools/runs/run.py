@@ -40,6 +40,7 @@ log = logging.getLogger("mnist_nb")
 def run(
     notebook: Path, given: Mapping[str, str], folder: Path | str, quiet: bool = False,
     insist: bool = False, cwd: Path | None = None, seconds: float | None = None,
+    kernel: str | None = None,
 ) -> Path | str:  # fmt: skip
     """Execute `notebook` with the parameters `given` as strings; return the result's path.
 
@@ -48,18 +49,18 @@ def run(
     Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
     `folder`; `notebook` is not changed. With `insist`, a parameter counts that no cell reads. The
     run works in `cwd`, or else in a folder of its own beside the result, and is ended after
-    `seconds`.
+    `seconds`. `kernel` replaces the one that the notebook would run with.
 
     Raises:
         ParameterError: a parameter is wrong; no kernel was started.
         NotStarted: there is no such notebook, or the result could not be stored.
         RunError: a cell failed (the message names the file with the notebook so far), or the
             result cannot be stored.
-        KernelError: the notebook is in a different language, and its kernel is not installed.
+        KernelError: its kernel is not installed.
         KeyboardInterrupt: the run was interrupted; its message names that file, too.
     """
     read = read_notebook(notebook)
-    foreign_kernel(read)
+    foreign_kernel(read, kernel)
     check_read(read, given, insist)
     values = read_values(read, given)
     name = cut(".".join(filter(None, [notebook.stem, name_of(values)])), 200)
@@ -81,7 +82,7 @@ def run(
     started = time.monotonic()
     where = {"folder": str(own or cwd.absolute()), "start": own and os.getcwd()}
     try:
-        execute(notebook, unfinished, values, quiet, watch=Watch(seconds), **where)
+        execute(notebook, unfinished, values, quiet, kernel=kernel, watch=Watch(seconds), **where)
     except RunError as error:
         with ignore_stop_signals():
             where = keep_incomplete(unfinished, folder, f"{name}.failed", own)
@@ -92,7 +93,7 @@ def run(
         raise KeyboardInterrupt(f"the run was interrupted; {where}") from None
     with ignore_stop_signals():
         try:
-            note_machine(unfinished, time.monotonic() - started)
+            note_machine(unfinished, time.monotonic() - started, kernel)
         except Exception as error:  # the run is done and its result valid
             log.warning("cannot add the machine metadata to the executed notebook (%s); its "
                         "results are complete", " ".join(str(error).split()))  # fmt: skip
@@ -127,7 +128,7 @@ def _python(start: str | None) -> dict[str, Any]:
 
 def execute(
     notebook: Path, output: Path, values: dict[str, Any], quiet: bool, start: str | None = None,
-    **more,
+    kernel: str | None = None, **more,
 ) -> None:  # fmt: skip
     """Run `notebook` through papermill, with its options `more`; raise RunError on failure.
 
@@ -135,7 +136,7 @@ def execute(
     """
     try:
         read = read_notebook(notebook)
-        kernel = foreign_kernel(read) or _python(start)
+        options = foreign_kernel(read, kernel) or _python(start)
         kernels.use(read)
     except KernelError as error:
         raise RunError(str(error)) from error
@@ -151,7 +152,7 @@ def execute(
         papermill.execute_notebook(
             notebook, output, values, engine_name=engine.NAME, progress_bar=False,
             stdout_file=None if quiet else sys.stdout, coalesce_streams=True,
-            store_widget_state=False, **kernel, **more,
+            store_widget_state=False, **options, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         if error.ename == engine.ENDED:

@@ -50,11 +50,13 @@ class Sweep(NamedTuple):
 def prepare(
     path: Path, plan: Mapping[str, Any], folder: str, again: bool = False,
     look_only: bool = False, insist: bool = False, elsewhere: bool = False,
+    kernel: str | None = None,
 ) -> Sweep:  # fmt: skip
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
     With `again`, all are to do. With `look_only`, nothing is written to an address. With `insist`,
     a parameter counts that no cell reads. With `elsewhere`, runs may need what this machine lacks.
+    `kernel` replaces the one that the notebook would run with.
 
     Raises:
         NotStarted, KernelError: the notebook, or a record at an address, cannot be read; its
@@ -63,10 +65,10 @@ def prepare(
             an address that cannot be written.
     """
     notebook = read_notebook(path)
-    foreign_kernel(notebook)
+    foreign_kernel(notebook, kernel)
     check_read(notebook, names_in(plan), insist)
     rows = with_progress_bar(each_row(plan, word_reader(notebook)), count(plan), "checked")
-    runs = checked_runs(notebook, rows, path.parent, elsewhere)
+    runs = checked_runs(notebook, rows, path.parent, elsewhere, kernel)
     if not is_address(folder):
         folder = os.path.abspath(folder)
     elif not look_only and (why := write_error(folder, 0)):

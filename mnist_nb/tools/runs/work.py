@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from distributed import get_worker
 from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
@@ -42,12 +43,16 @@ class Outcome(NamedTuple):
 class How(NamedTuple):
     """How the runs of a sweep are done, besides their parameters.
 
-    They work in `cwd`, or else in a folder each, and may take `seconds`. `sweep` names the sweep
-    to `stop_runs`. `topic` is where Dask passes on what they print.
+    They work in `cwd`, or else in a folder each, may take `seconds`, and have the kernel called
+    `kernel`, or their notebook's. Each worker computes on one of `cards`, which are named as in
+    CUDA_VISIBLE_DEVICES. `sweep` names the sweep to `stop_runs`. `topic` is where Dask passes on
+    what they print.
     """
 
     cwd: str | None = None
     seconds: float | None = None
+    kernel: str | None = None
+    cards: tuple[str, ...] = ()
     sweep: str = ""
     topic: str | None = None
 
@@ -75,6 +80,8 @@ def do_run(
                        "install the same version there")  # fmt: skip
     if how.cwd and not os.path.isdir(how.cwd):
         return Outcome("failed", 0, f"{platform.node()} has no folder {how.cwd}; correct --cwd")
+    if how.cards:  # a worker is called by its number, also when it is started again
+        os.environ["CUDA_VISIBLE_DEVICES"] = how.cards[int(get_worker().name) % len(how.cards)]
     watch = Watch(how.seconds, passed_on(run.name, how.topic))
     with (
         stoppable(watch, how.sweep),
@@ -97,7 +104,8 @@ def do_run(
             # Jupyter would leave closing its event loop to the garbage collector, which may
             # close the loop's sockets first and so cause a traceback.
             with asyncio.Runner(loop_factory=ensure_event_loop):
-                execute(notebook, unfinished, run.values, quiet=True, watch=watch, **where)
+                kind = {"quiet": True, "kernel": how.kernel, "watch": watch}
+                execute(notebook, unfinished, run.values, **kind, **where)
         except RunError as error:
             seconds = time.monotonic() - started
             if _was_interrupted(error, how):
@@ -134,8 +142,8 @@ def _store(
         return Outcome("not stored", seconds, f"mnist_nb has changed during the run; {why}")
     try:
         note_machine(
-            unfinished, seconds, sweep_key=run.key, sweep_notebook=stem,
-            sweep_made_from=run.made_from,
+            unfinished, seconds, run.made_from.get("kernel"), sweep_key=run.key,
+            sweep_notebook=stem, sweep_made_from=run.made_from,
         )  # fmt: skip
     except Exception as error:  # without its metadata, a sweep would repeat the run
         why = _keep_failed(unfinished, place, own)

@@ -148,7 +148,7 @@ def run_again(
 ) -> nbformat.NotebookNode:
     """Execute the cells of a record as they are, without its outputs; return the result."""
     bare = nbformat.from_dict(json.loads(json.dumps(stored)))
-    bare.metadata.pop("mnist_nb", None)
+    chosen = dictionary(bare.metadata.pop("mnist_nb", None)).get("kernel")
     for cell in bare.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -159,8 +159,8 @@ def run_again(
         started = time.monotonic()
         with asyncio.Runner(loop_factory=ensure_event_loop):  # see `runs.work.do_run`
             where = {"folder": str(cwd or own), "start": None if cwd else start}
-            execute(notebook, result, {}, quiet=True, **where)
-        note_machine(result, time.monotonic() - started)
+            execute(notebook, result, {}, quiet=True, kernel=chosen, **where)
+        note_machine(result, time.monotonic() - started, chosen)
         return nbformat.read(result, as_version=4)
 
 
