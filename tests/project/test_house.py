@@ -16,7 +16,7 @@ PACKAGE = PROJECT / "mnist_nb"
 # A learning module lies in mnist_nb itself.
 FLOORS = [
     ["mnist_nb"],
-    ["mnist_nb.digit_pad", "mnist_nb.figures"],
+    ["mnist_nb.digit_pad", "mnist_nb.figures", "mnist_nb.live"],
     ["mnist_nb.tools"],
     ["mnist_nb.tools.runs"],
     ["mnist_nb.tools.verify"],
