@@ -1,7 +1,9 @@
 """Write files atomically, so that a file appears complete or not at all; compute checksums."""
 
+import errno
 import hashlib
 import os
+import stat
 from functools import cache
 from pathlib import Path
 from threading import get_ident
@@ -12,9 +14,17 @@ PROJECT = Path(__file__).parents[1]
 def write_whole(path: Path, content: bytes, new: bool = False) -> None:
     """Write `content` to `path` atomically; with `new`, fail if `path` exists.
 
+    A link stays, and what it leads to is written. A device or pipe, such as /dev/null, is written
+    into: a file in its place would be there for all programs, until the next start.
+
     Raises:
         OSError: `path` cannot be written, or `new` is set and it exists. An old file is kept.
     """
+    if not new and path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if not new and _is_no_file(path):
+        path.write_bytes(content)
+        return
     # a part of the name, as file systems limit the length of names
     part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{get_ident()}.part")
     try:
@@ -32,12 +42,23 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
+def _is_no_file(path: Path) -> bool:
+    """Return whether something is at `path` that is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there, or writing says what is wrong
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _name_anew(part: Path, path: Path) -> None:
     try:
         path.hardlink_to(part)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         part.replace(path)
 
 
