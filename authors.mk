@@ -9,6 +9,9 @@ WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
 
 .PHONY: test test-all lint refresh docs exercises student kit kit-try grade site site-instructor slides bench kernel-starts seed-study experiments mutants mutmut portability stability lock
 
+# each module is compiled once, not by each of the hundreds of processes that tests start
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint data build/nbgrader/.ready  ## run the tests, which execute every notebook
 	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not whole" $(ARGS)
 

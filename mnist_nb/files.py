@@ -7,12 +7,20 @@ from threading import get_ident
 PROJECT = Path(__file__).parents[1]
 
 
-def write_whole(path: Path, content: bytes, new: bool = False) -> None:
-    """Write `content` to `path` atomically; with `new`, fail if `path` exists.
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically.
+
+    A link stays, and what it leads to is written. A device or pipe, such as /dev/null, is written
+    into: a file in its place would be there for all programs, until the next start.
 
     Raises:
-        OSError: `path` cannot be written, or `new` is set and it exists. An old file is kept.
+        OSError: `path` cannot be written. An old file is kept.
     """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        path.write_bytes(content)
+        return
     # a part of the name, as file systems limit the length of names
     part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{get_ident()}.part")
     try:
@@ -20,20 +28,8 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if new:
-            _name_anew(part, path)
-        else:
-            part.replace(path)
+        part.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _name_anew(part: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(part)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        part.replace(path)

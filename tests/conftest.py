@@ -42,6 +42,12 @@ def words(parameters: dict) -> list[str]:
     return [word for name, value in parameters.items() for word in ("-p", name, str(value))]
 
 
+def pytest_collection_finish() -> None:
+    """Compute with one thread, as kernels do: threads of several workers wait for each other."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> str:
     return fetch()

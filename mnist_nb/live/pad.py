@@ -40,18 +40,11 @@ def layers(model: nn.Module) -> dict:
             "Only a network of build_model can be read with in the browser, and this is none; "
             f"its layers are {', '.join(type(layer).__name__ for layer in model.children())}"
         )
-    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
-    return {
-        "layers": [
-            {
-                "inputs": layer.in_features,
-                "outputs": layer.out_features,
-                "weight": layer.weight.detach().cpu().T.flatten(),
-                "bias": layer.bias.detach().cpu(),
-            }
-            for layer in linear
-        ]
-    }
+    return {"layers": [
+        {"inputs": layer.in_features, "outputs": layer.out_features,
+         "weight": layer.weight.detach().cpu().T.flatten(), "bias": layer.bias.detach().cpu()}
+        for layer in model if isinstance(layer, nn.Linear)
+    ]}  # fmt: skip
 
 
 def centred(drawing: Tensor) -> Tensor:

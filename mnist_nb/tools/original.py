@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mnist_nb.errors import Problem
 from mnist_nb.files import PROJECT, write_whole
+from mnist_nb.tools.new_files import write_new
 
 ORIGINALS = "originals.zip"
 
@@ -38,7 +39,7 @@ def restore(notebook: str, project: Path = PROJECT) -> tuple[Path, Path | None]:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, content, new=True)
+            write_new(path, content)
             return path, None
         mine = path.read_bytes()
         if mine == content:
@@ -58,7 +59,7 @@ def _keep(path: Path, content: bytes) -> Path:
     for number in itertools.count(1):
         kept = path.with_name(f"{path.stem}-mine{f'-{number}' if number > 1 else ''}{path.suffix}")
         try:
-            write_whole(kept, content, new=True)
+            write_new(kept, content)
         except FileExistsError:
             continue
         return kept

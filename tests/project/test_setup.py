@@ -116,14 +116,14 @@ class Place:
         return subprocess.run(
             [*prefix, "make", "-C", project or self.project, f"VENV={self.venv}",
              f"PYTHON={self.python}", f"TORCH_CPU={self.index}/cpu", *words],
-            env=self.environment | variables, cwd="/", text=True, capture_output=True, timeout=120,
+            env=self.environment | variables, cwd="/", text=True, capture_output=True, timeout=600,
         )  # fmt: skip
 
     def run(self, lines: str, *words) -> subprocess.CompletedProcess:
         return subprocess.run(
             [self.venv / "bin" / "python", "-c", lines, *words],
             env=self.environment | {"PIP_USER": "0"}, cwd=self.project, text=True,
-            capture_output=True, timeout=120,
+            capture_output=True, timeout=600,
         )  # fmt: skip
 
     def builds(self) -> str:

@@ -163,11 +163,16 @@ def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
 @pytest.mark.parametrize(
     "name",
     [
-        "solutions/01_architecture",
         "solutions/03_loss",
-        "solutions/04_data",
-        pytest.param("00_walkthrough", marks=pytest.mark.whole),
-        pytest.param("06_evaluation", marks=pytest.mark.whole),
+        *(
+            pytest.param(name, marks=pytest.mark.whole)
+            for name in (
+                "solutions/01_architecture",
+                "solutions/04_data",
+                "00_walkthrough",
+                "06_evaluation",
+            )
+        ),
     ],
 )
 def test_a_notebook_has_the_same_bytes_warm_and_cold(tmp_path, name, request):
@@ -230,7 +235,7 @@ def test_a_kernel_that_ends_by_itself_is_reported_dead_with_its_exit_code(code, 
     with running() as kernel:
         process = kernel.manager.provisioner.process
         kernel.client.execute(code)
-        wait_until(lambda: not kernel.manager.is_alive(), "its death is seen", 10)
+        wait_until(lambda: not kernel.manager.is_alive(), "its death is seen", SECONDS)
         assert process.poll() == process.wait() == exit_code
         kernel.manager.restart_kernel(now=True)  # or the new one gets the old one's farewell
         kernel.client.wait_for_ready(timeout=SECONDS)
@@ -241,7 +246,7 @@ def test_a_kernel_that_ends_by_itself_is_reported_dead_with_its_exit_code(code, 
 def test_what_a_kernel_started_is_killed_with_it():
     with running() as kernel:
         child = int(kernel.run("import subprocess as s; print(s.Popen(['sleep', '600']).pid)"))
-    wait_until(lambda: not psutil.pid_exists(child), "the child is gone", 5)
+    wait_until(lambda: not psutil.pid_exists(child), "the child is gone", SECONDS)
 
 
 LAST_WORDS = """
@@ -323,7 +328,7 @@ def test_a_launcher_that_dies_takes_its_kernels_along_and_the_next_kernel_starts
         pid = kernel.pid
         kernel.client.execute(BUSY)
         kernels._launcher._process.kill()
-        wait_until(lambda: not psutil.pid_exists(pid), "the kernel has gone too", 5)
+        wait_until(lambda: not psutil.pid_exists(pid), "the kernel has gone too", SECONDS)
         assert not kernel.manager.is_alive()
     with running() as kernel:
         assert kernel.is_forked and kernel.run("print(6 * 7)") == "42"
@@ -352,8 +357,8 @@ def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path, how):
         assert len(family.alive()) == 3, "a client, a launcher and a kernel"
         client.send_signal(how)
         client.communicate()
-        wait_until(lambda: not family.alive(), "launcher and kernel have gone too", 5)
-        wait_until(lambda: not list(tmp_path.glob("mnist-nb-*")), "and their folder", 5)
+        wait_until(lambda: not family.alive(), "launcher and kernel have gone too", SECONDS)
+        wait_until(lambda: not list(tmp_path.glob("mnist-nb-*")), "and their folder", SECONDS)
     finally:
         family.end()
 

@@ -629,7 +629,7 @@ def test_nobody_without_its_keys_can_give_the_local_cluster_work_and_it_keeps_no
         page = client.scheduler_info()["services"]["dashboard"]
         for path in ("health", "info/main/workers.html", "api/v1/get_workers"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(f"http://127.0.0.1:{page}/{path}", timeout=10)
+                urllib.request.urlopen(f"http://127.0.0.1:{page}/{path}", timeout=60)
         for stranger in (address, address.replace("tls", "tcp")):
             with pytest.raises(SweepError, match="no Dask scheduler answers"), cluster(stranger):
                 pass

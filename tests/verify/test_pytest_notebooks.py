@@ -36,7 +36,7 @@ def run_pytest(folder, *arguments, settings=True, **environment):
     ours = [*settings_for(folder), "-o", "cache_dir=.cache"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--color=no", *(ours if settings else []), *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=100,
+        cwd=folder, capture_output=True, text=True, timeout=600,
         env={k: v for k, v in os.environ.items() if k != "CI"} | environment,
     )  # fmt: skip
     return done.stdout + done.stderr

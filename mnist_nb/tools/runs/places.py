@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnist_nb.files import write_whole
+from mnist_nb.tools import new_files
 
 
 def is_address(place: str | Path) -> bool:
@@ -52,7 +52,7 @@ def write_new(place: Path | str, content: bytes) -> None:
     if not is_address(place):
         with contextlib.suppress(OSError):  # reported when the file is written
             place.parent.mkdir(parents=True, exist_ok=True)  # removed during a run, for example
-        write_whole(place, content, new=True)
+        new_files.write_new(place, content)
         return
     try:
         read(place)

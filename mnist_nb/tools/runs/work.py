@@ -18,6 +18,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from mnist_nb.files import write_whole
 from mnist_nb.tools.endings import asked_to_stop
+from mnist_nb.tools.new_files import write_new
 from mnist_nb.tools.runs import folders
 from mnist_nb.tools.runs.identity import Run, package_sha256
 from mnist_nb.tools.runs.live import passed_on
@@ -208,4 +209,4 @@ def _write(notebook: Path, place: str, new: bool) -> None:
         write(notebook.read_text(encoding="utf-8"), place)
     else:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(place), notebook.read_bytes(), new)
+        (write_new if new else write_whole)(Path(place), notebook.read_bytes())
