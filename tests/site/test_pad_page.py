@@ -199,7 +199,8 @@ def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad
 def test_a_network_whose_answer_is_no_number_says_so(opened, tmp_path, test_digits):
     model = build_model()
     torch.nn.init.constant_(model[5].bias, float("nan"))
-    (tmp_path / "nan.html").write_text(f"<!DOCTYPE html>{digit_pad(model, test_digits).html}")
+    html = f'<!DOCTYPE html><meta charset="utf-8">{digit_pad(model, test_digits).html}'
+    (tmp_path / "nan.html").write_text(html, encoding="utf-8")
     pad = Pad(opened(tmp_path / "nan.html"))
     pad.take(3)
     expect(pad.status).to_contain_text("nan")
@@ -249,4 +250,4 @@ def test_a_pad_that_cannot_start_leaves_the_picture(browser, site):
 
 
 def test_no_page_of_these_asked_for_anything_or_had_an_error(pad, asked):
-    assert {what.partition(":")[0] for what in asked} == {"file", "data"}
+    assert asked and {what.partition(":")[0] for what in asked} <= {"file", "data"}
