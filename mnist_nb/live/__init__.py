@@ -13,10 +13,11 @@ import numpy as np
 _HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
+NAMES = frozenset(path.stem for path in _HERE.glob("*.js"))
 
 
 class Live:
-    """An output that starts `NAME.js`, beside this file, with its data."""
+    """An output that `NAME.js`, beside this file, fills in the browser."""
 
     def __init__(self, name: str, data: dict, still: str, text: str):
         """Build the output: `start(place, data, program)` of `NAME.js` fills an empty div.
@@ -28,16 +29,8 @@ class Live:
             still: the HTML that readers see where the script may not run.
             text: what stands for all of it where there is no HTML.
         """
-        files = _files(name)
-        style = "".join(_read(f"{each}.css") for each in ("live", *files))
         stored = json.dumps(data, default=_packed, allow_nan=False).replace("<", "\\u003c")
-        self.text = text
-        self.html = (
-            f"<style>\n{style}</style>\n"
-            '<div class="mnist-nb-live" data-lm-suppress-shortcuts="true">\n'  # Lab leaves us keys
-            f'{still}\n</div>\n<script type="application/json">{stored}</script>\n'
-            f"<script>\n{script(name)}</script>"
-        )
+        self.html, self.text = html(name, still, stored), text
 
     def __repr__(self) -> str:
         return self.text
@@ -46,11 +39,20 @@ class Live:
         return {"text/html": self.html, "text/plain": self.text}
 
 
-def script(name: str) -> str:
-    """Return `NAME.js` and all that it imports as one classic script, which starts it."""
-    files = "".join(_files(name).values())
-    program = f"const program = () => {{\n{files}return {name}_js;\n}};\n"
-    return f'(() => {{\n"use strict";\n{program}{_read("start.js")}}})();\n'
+def html(name: str, still: str, stored: str) -> str:
+    """Return the part `name` as HTML, with `still` in it and its data `stored` as JSON."""
+    files = _files(name)
+    style = "".join(_read(f"{each}.css") for each in ("live", *files))
+    # in JupyterLab, the attribute leaves the keys to the part
+    return f"""<style>\n{style}</style>
+<div class="mnist-nb-live" data-part="{name}" data-lm-suppress-shortcuts="true">{still}</div>
+<script type="application/json">{stored}</script>
+<script>(() => {{
+"use strict";
+const program = () => {{
+{"".join(files.values())}return {name}_js;
+}};
+{_read("start.js")}}})();</script>"""
 
 
 def _files(name: str) -> dict[str, str]:

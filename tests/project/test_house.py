@@ -26,11 +26,12 @@ FLOORS = [
 COMMAND = tuple(
     f"mnist_nb.tools.cli{part}" for part in ("", "_authors", "_completion", "_results", "_runs")
 )
-# What the tools may know of the learning modules: files, errors, the form of a record, and what a
-# check of an exercise raises and sees. All else, such as which parameters there are and what they
-# take, a notebook says of itself.
+# What the tools may know of the learning modules: files, errors, the form of a record, what a
+# check of an exercise raises and sees, and what makes a part of a page live. All else, such as
+# which parameters there are and what they take, a notebook says of itself.
 KNOWN_TO_TOOLS = {
-    f"mnist_nb.{name}" for name in ("data", "errors", "exercises", "files", "record", "sources")
+    f"mnist_nb.{name}"
+    for name in ("data", "errors", "exercises", "files", "live", "record", "sources")
 } | {"mnist_nb"}
 # The one way up: `mnist_nb.results`, for those who run experiments, imports when it is called.
 DOOR = ["mnist_nb imports mnist_nb.tools.runs.tables"]
