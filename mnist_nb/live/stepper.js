@@ -21,7 +21,8 @@ const PARTS = `<ol class="steps">${STEPS.map(item).join("")}</ol>
     .join("")}</p>
   <p role="status"></p><div class="cards">${Object.entries(CARDS).map(card).join("")}</div>
   <figure class="losses"><div></div><figcaption>The loss of this batch, measured after each press.
-    Dashed: with all five steps. Dotted: ln 10, the loss of guessing.</figcaption></figure>
+    Dashed: with all five steps. Dotted: ln 10, the loss of guessing. Losses above 3 are drawn at
+    3.</figcaption></figure>
   <table class="readings"><caption>The last presses</caption><thead><tr>
     ${["round", "step", "loss", "gradient norm", "moved"].map((name) =>
       `<th scope="col">${name}</th>`).join("")}</tr></thead><tbody></tbody></table>`;
@@ -91,7 +92,7 @@ export function start(place, { images, labels, lr, seed }) {
     items[upcoming()].setAttribute("aria-current", "step");
     fill("activations", (canvas) => drawActivations(canvas, state, ran), ran
       ? `Below each image: the last hidden layer, and the logits of 0 to 9, the right one outlined.
-         ${rightAnswers(state)} of ${labels.length} right ones are the largest.`
+         It is the largest for ${rightAnswers(state)} of ${labels.length} images.`
       : `Eight of the batch's ${labels.length} images, and their labels. No forward pass yet.`);
     fill("loss", (canvas) => drawShares(canvas, state), Number.isNaN(state.loss)
       ? "Not computed yet." : `J = ${four(state.loss)}, the mean of ${labels.length} images.`);

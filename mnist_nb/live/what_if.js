@@ -106,8 +106,10 @@ const describe = (name, runs) => `${name}: mean ${two(mean(runs))}, ` +
 function verdict(a, b, same, limit) {
   if (same) return "A and B are the same: move one of them.";
   const [middle, error] = gap(a, b), errors = Math.abs(middle) / error;
+  const higher = a.filter((value, i) => b[i] > value).length;
   return `The gap, B minus A, is ${signed(middle)}, with a standard error of ${two(error)}: ` +
-    `${errors.toFixed(1)} errors from zero. It ${errors > limit ? "counts" : "does not count"}.`;
+    `${errors.toFixed(1)} errors from zero. It ${errors > limit ? "counts" : "does not count"}. ` +
+    `B is higher with ${higher} of ${a.length} seeds.`;
 }
 
 // A column for each seed, so that every run can be read.

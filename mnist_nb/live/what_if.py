@@ -1,16 +1,17 @@
 """Ask stored runs what they show: sliders over the values that were tried."""
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mnist_nb.live import Live
+from mnist_nb.live.still import still
 
 
 def what_if(
     sweeps: dict[str, pd.DataFrame],
     measure: str,
-    *,
-    still: str,
-    text: str,
+    figure: Figure,
+    alt: str,
     at: dict | None = None,
     limit: float | None = None,
 ) -> Live:
@@ -21,14 +22,14 @@ def what_if(
             then come "seed" and the result. Names of columns are shown. Each combination of
             settings has the same seeds.
         measure: what the results are, with their unit.
-        still: the HTML that readers see where the script may not run.
-        text: what stands for all of it where there is no HTML.
+        figure: what readers see where the script may not run, with its `alt` text.
         at: setting -> the value at which its slider starts; by default, the first.
         limit: if given, two values of the first setting are compared seed by seed, and their gap
             counts beyond this many standard errors.
     """
     views = [_view(name, runs, at or {}) for name, runs in sweeps.items()]
-    return Live("what_if", {"measure": measure, "limit": limit, "views": views}, still, text)
+    data = {"measure": measure, "limit": limit, "views": views}
+    return Live("what_if", data, still(figure, alt, "Sliders over the stored runs."), alt)
 
 
 def _view(name: str, runs: pd.DataFrame, at: dict) -> dict:
