@@ -171,14 +171,14 @@ SIGNED = re.compile(r"[-+−]?\d+\.\d+")
 # name of the view -> the runs' file, the settings of the sliders, and which runs these are
 VIEWS = {
     "epochs": ("seed_study", ("epoch", "dropout"), {}),
-    "neurons in each hidden layer": ("experiments", ("hidden",), {"experiment": {"width"}}),
-    "dropout rate": ("experiments", ("dropout", "eval_mode"), {"experiment": {"dropout"}}),
+    "neurons": ("experiments", ("hidden",), {"experiment": {"width"}}),
+    "dropout": ("experiments", ("dropout", "eval_mode"), {"experiment": {"dropout"}}),
     "training images": (
         "experiments", ("train_size", "experiment"), {"experiment": {"data", "steps"}},
     ),
     "learning rate": ("experiments", ("lr", "batch_size"), {"experiment": {"rates"}}),
 }  # fmt: skip
-WORDS = {"on": "False", "off": "True", "5 epochs": "data", "equal steps": "steps"}
+WORDS = {"on": "False", "off": "True"}
 MOVE = """(input, place) => {
     input.value = place;
     input.dispatchEvent(new Event("input", {bubbles: true}));
