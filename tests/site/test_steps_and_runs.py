@@ -163,11 +163,6 @@ def stored(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(line for line in file if line[0] != "#"))
 
 
-def number(text: str) -> float:
-    return float(text.replace("−", "-"))
-
-
-SIGNED = re.compile(r"[-+−]?\d+\.\d+")
 # name of the view -> the runs' file, the settings of the sliders, and which runs these are
 VIEWS = {
     "epochs": ("seed_study", ("epoch", "dropout"), {}),
@@ -178,84 +173,104 @@ VIEWS = {
     ),
     "learning rate": ("experiments", ("lr", "batch_size"), {"experiment": {"rates"}}),
 }  # fmt: skip
-WORDS = {"on": "False", "off": "True"}
-MOVE = """(input, place) => {
-    input.value = place;
-    input.dispatchEvent(new Event("input", {bubbles: true}));
+# moves the sliders to all places at which they stop, and keeps what the part then shows
+EVERYWHERE = """part => {
+    const sliders = [...part.querySelectorAll("input")], found = [];
+    const visit = (k) => {
+        if (k == sliders.length) return found.push({
+            values: sliders.map((slider) => slider.getAttribute("aria-valuetext")),
+            said: part.querySelector("[role=status]").textContent,
+            rows: [...part.querySelectorAll("tbody tr")].filter((row) => row.checkVisibility())
+                .map((row) => [...row.cells].map((cell) => cell.textContent)),
+        });
+        for (let place = 0; place <= sliders[k].max; place++) {
+            sliders[k].value = place;
+            sliders[k].dispatchEvent(new Event("input", {bubbles: true}));
+            visit(k + 1);
+        }
+    };
+    visit(0);
+    return found;
 }"""
 
 
-def same(shown: str, stored: str) -> bool:
-    """Is a slider's value that of the table?"""
-    shown = WORDS.get(shown, shown.replace(",", ""))
-    return shown == stored or (shown.replace(".", "").isdigit() and float(shown) == float(stored))
+def plain(value: str) -> str:
+    """A setting's value as the table and the slider both have it."""
+    value = {"True": "off", "False": "on"}.get(value, value.replace(",", ""))
+    return value if value.isalpha() else str(float(value))
 
 
-def accuracies(runs, settings, shown) -> list[float]:
-    """The percentages of the runs with these settings, in the order of the seeds."""
-    chosen = [run for run in runs if all(map(same, shown, (run[s] for s in settings)))]
-    chosen.sort(key=lambda run: int(run["seed"]))
-    return [100 * float(run["val_accuracy"]) for run in chosen]
+def by_settings(runs: list[dict], settings) -> dict[tuple, list[float]]:
+    """Values of the settings -> the percentages of the runs with them, in the order of seeds."""
+    groups = {}
+    for run in sorted(runs, key=lambda run: int(run["seed"])):
+        group = groups.setdefault(tuple(plain(run[setting]) for setting in settings), [])
+        group.append(100 * float(run["val_accuracy"]))
+    return groups
 
 
-def places(whole):
-    """Move the sliders to all places at which they stop; yield what they then say."""
-    sliders = whole.get_by_role("slider").all()
-    counts = [int(slider.get_attribute("max")) + 1 for slider in sliders]
-    for place in range(math.prod(counts)):
-        for slider, count in zip(sliders, counts, strict=True):
-            place, at = divmod(place, count)
-            slider.evaluate(MOVE, at)
-        yield [slider.get_attribute("aria-valuetext") for slider in sliders]
-
-
-def check(whole, groups: list[list[float]]) -> None:
+def check(said: str, rows: list[list[str]], groups: list[list[float]]) -> None:
     """The table and the sentence give these groups of runs, and no more than follows from them."""
-    table = whole.locator(".runs tbody tr")
-    for row, group in zip(table.all(), groups, strict=False):
-        assert row.locator("td").all_inner_texts() == [f"{value:.2f}" for value in group]
-    assert table.count() == (0 if len(groups[0]) > 10 else (len(groups) == 2) + len(groups))
+    if len(groups[0]) > 10:
+        assert rows == []
+    else:
+        numbers = [[f"{value:.2f}" for value in group] for group in groups]
+        assert [row[1:] for row in rows[: len(groups)]] == numbers
+        assert len(rows) == (1 if len(groups) == 1 else 3)
     expected = [v for g in groups for v in (statistics.mean(g), min(g), max(g))]
-    if len(groups) == 2 and groups[0] != groups[1]:
+    counts = None
+    if len(groups) == 2 and groups[0] is not groups[1]:
         gaps = [b - a for a, b in zip(*groups, strict=True)]
         error = statistics.stdev(gaps) / math.sqrt(len(gaps))
-        mean = statistics.mean(gaps)
-        expected += [mean, error, abs(mean) / error]
-    said = whole.get_by_role("status").inner_text()
-    found = SIGNED.findall(re.sub(r"\b[AB]: \S+:", "", said) if len(groups) == 2
-                           else said.partition(": ")[2])  # fmt: skip
-    assert [number(text) for text in found] == pytest.approx(expected, abs=0.051), said
+        errors = abs(statistics.mean(gaps)) / error
+        expected += [statistics.mean(gaps), error, errors]
+        counts = errors > 3
+    named = r"\b[AB]: \S+:" if len(groups) == 2 else r"^\S+:"
+    found = re.findall(r"[-+−]?\d+\.\d+", re.sub(named, "", said))
+    assert len(found) == len(expected), said
     for text, value in zip(found, expected, strict=True):
-        assert number(text) == pytest.approx(value, abs=0.5001 * 10 ** -len(text.split(".")[1]))
-    if len(expected) == 9:
-        assert ("does not count" in said) == (expected[-1] <= 3)
+        unit = 10.0 ** -len(text.partition(".")[2])
+        assert float(text.replace("−", "-")) == pytest.approx(value, abs=0.5001 * unit), said
+    assert ("It counts" in said, "It does not count" in said) == (counts is True, counts is False)
 
 
 def test_chapter_02_shows_the_stored_runs_of_each_rate_and_batch_size_and_no_other_number(opened):
-    whole, runs = part(opened(RATES)), stored("experiments")
-    runs = [run for run in runs if run["experiment"] == "rates"]
-    seen = 0
-    for shown in places(whole):
-        check(whole, [accuracies(runs, ("lr", "batch_size"), shown)])
-        seen += 1
-    assert seen * 5 == len(runs)
-    points = whole.locator("svg circle")
-    assert points.count() == 6 * 5
+    whole = part(opened(RATES))
+    groups = by_settings(
+        [run for run in stored("experiments") if run["experiment"] == "rates"],
+        ("lr", "batch_size"),
+    )
+    shown = whole.evaluate(EVERYWHERE)
+    for at in shown:
+        check(at["said"], at["rows"], [groups[tuple(map(plain, at["values"]))]])
+    assert len(shown) == len(groups) == 24
+    heights = whole.locator("svg circle").evaluate_all(
+        "all => all.map(c => +c.getAttribute('cy'))"
+    )
+    drawn = [value for rate in sorted({key[0] for key in groups}, key=float)
+             for value in groups[rate, plain(at["values"][1])]]  # fmt: skip
+    assert len(heights) == len(drawn) == 30
+    top, bottom = min(heights), max(heights)
+    best, worst = max(drawn), min(drawn)
+    for height, value in zip(heights, drawn, strict=True):
+        assert (height - top) / (bottom - top) == pytest.approx(
+            (best - value) / (best - worst), abs=0.01
+        )
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_chapter_08_compares_any_two_settings_by_its_rule_from_the_stored_runs(runs_page, view):
     file, settings, which = VIEWS[view]
     runs = [r for r in stored(file) if all(r[key] in ok for key, ok in which.items())]
+    groups = by_settings(runs, settings)
     whole = part(runs_page)
     whole.get_by_role("combobox").select_option(view)
-    seen = 0
-    for first, second, *other in places(whole):
-        groups = [accuracies(runs, settings, [value, *other]) for value in (first, second)]
-        assert all(groups)
-        check(whole, groups)
-        seen += first == second
-    assert seen * len(groups[0]) == len(runs)
+    shown = whole.evaluate(EVERYWHERE)
+    for at in shown:
+        first, second, *other = map(plain, at["values"])
+        check(at["said"], at["rows"], [groups[first, *other], groups[second, *other]])
+    assert {(plain(at["values"][0]), *map(plain, at["values"][2:])) for at in shown} == set(groups)
+    assert sum(map(len, groups.values())) == len(runs)
 
 
 @pytest.fixture(scope="module")
