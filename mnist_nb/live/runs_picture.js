@@ -20,7 +20,8 @@ export function drawRuns(box, all, line, { places, marks, means, measure, label 
   const path = (points) => points.map(([i, n]) => `${x(i).toFixed(1)},${y(n).toFixed(1)}`);
   const top = line.map((runs, i) => [i, Math.max(...runs)]);
   const bottom = line.map((runs, i) => [i, Math.min(...runs)]).reverse();
-  const few = line[0].length <= FULL;
+  const few = line[0].length <= FULL, longest = Math.max(...marks.map((mark) => mark.length));
+  const size = Math.min(13, 1.5 * (x(1) - x(0)) / longest); // of the marks' letters
   const parts = ticks(low, high).map((n) => `<line class="grid" x1="${LEFT}" x2="${width - RIGHT}"
       y1="${y(n)}" y2="${y(n)}"/><text class="end" x="${LEFT - 8}" y="${y(n) + 4}">${
       +n.toFixed(6)}</text>`);
@@ -28,7 +29,8 @@ export function drawRuns(box, all, line, { places, marks, means, measure, label 
     <polyline class="mean" points="${path([...means.entries()]).join(" ")}"/>`);
   marks.forEach((mark, i) => {
     const at = places.indexOf(i), which = ["a", "b"][at] ?? "";
-    parts.push(`<text class="middle ${which}" x="${x(i)}" y="${HEIGHT - BOTTOM + 18}">${mark}</text>`);
+    parts.push(`<text class="middle ${which}" x="${x(i)}" y="${HEIGHT - BOTTOM + 18}"
+      style="font-size: ${size}px">${mark}</text>`);
     if (at >= 0) parts.push(`<line class="chosen ${which}" x1="${x(i)}" x2="${x(i)}" y1="${TOP}"
       y2="${HEIGHT - BOTTOM}"/>`);
     for (const run of few ? line[i] : []) parts.push(which == "b"

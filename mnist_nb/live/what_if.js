@@ -82,13 +82,16 @@ export function start(place, { measure, limit, views }) {
 
   function show() {
     const line = view.lines[which()], places = chosen.map((at) => at());
-    const names = places.map((at, i) => (pair ? `${"AB"[i]}: ` : "") + said(view.first[at]));
-    legend.textContent = `Each point is a run, with one of ${view.seeds.length} seeds. The line ` +
-      "joins their means; the band goes from the lowest run to the highest.";
-    const parts = places.map((at, i) => describe(names[i], line[at]));
-    if (pair) parts.push(verdict(...places.map((at) => line[at]), places[0] == places[1], limit));
+    const names = places.map((at, i) =>
+      `${pair ? `${"AB"[i]}, ` : ""}${view.settings[0]} ${said(view.first[at])}`);
+    legend.textContent = (view.seeds.length > LONG ? "" : "Each point is a run. ") +
+      `The line joins the means of ${view.seeds.length} seeds; the band goes from the lowest run ` +
+      "to the highest.";
+    const runs = places.map((at) => line[at]);
+    const parts = runs.map((each, i) => describe(names[i], each));
+    if (pair) parts.push(verdict(...runs, places[0] == places[1], limit));
     status.textContent = parts.join(" ");
-    fill(table, view.seeds, names, places.map((at) => line[at]), measure);
+    fill(table, view.seeds, pair ? ["A", "B"] : [said(view.first[places[0]])], runs, measure);
     draw();
   }
 
