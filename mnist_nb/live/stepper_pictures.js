@@ -1,6 +1,6 @@
 // The small pictures of `stepper.js`. Blue is below zero, white is zero, red is above.
 
-const BLUE = [0, 114, 178], RED = [213, 94, 0]; // as in mnist_nb/figures
+const BLUE = [0, 114, 178], RED = [213, 94, 0], INK = "#1d2026"; // as in mnist_nb/figures
 const SHOWN = 8, CELL = 30; // images of the batch that are drawn, and pixels for each
 const HIDDEN = 1.5, LOGIT = 11; // pixels for a row of the last hidden layer, and for one of logits
 const LN10 = Math.log(10), TOP = 3; // the axes of losses end at 3
@@ -11,7 +11,7 @@ function colour(value, most) {
   return (value < 0 ? BLUE : RED).map((c) => Math.round(255 + part * (c - 255)));
 }
 
-// A canvas that is sharp on fine screens, and empty.
+// A canvas that is sharp on fine screens, and white in every theme, as the images are.
 function paper(canvas, width, height) {
   Object.assign(canvas, { width: 2 * width, height: 2 * height });
   canvas.style.aspectRatio = `${width} / ${height}`;
@@ -20,7 +20,9 @@ function paper(canvas, width, height) {
   ink.scale(2, 2);
   ink.font = "13px system-ui, 'DejaVu Sans', sans-serif";
   ink.textAlign = "center";
-  ink.fillStyle = getComputedStyle(canvas).color;
+  ink.fillStyle = "#fff";
+  ink.fillRect(0, 0, width, height);
+  ink.fillStyle = INK;
   return ink;
 }
 
@@ -50,24 +52,24 @@ export function drawActivations(canvas, { activations: [x, , hidden, logits], la
     .reduce((a, b) => Math.max(a, Math.abs(b)), 1e-9);
   cells(ink, neurons, SHOWN, (o, r) => hidden[r * neurons + o], most(hidden), top, CELL, HIDDEN);
   cells(ink, 10, SHOWN, (o, r) => logits[r * 10 + o], most(logits), foot, CELL, LOGIT);
-  ink.strokeStyle = "#000";
+  ink.strokeStyle = INK;
   for (let r = 0; r < SHOWN; r++)
     ink.strokeRect(r * CELL + 0.5, foot + labels[r] * LOGIT + 0.5, CELL - 2, LOGIT - 1);
 }
 
 // What each image adds to J.
 export function drawShares(canvas, { probabilities, labels, loss }) {
-  const height = 110, ink = paper(canvas, SHOWN * CELL, height + 18), ground = ink.fillStyle;
+  const height = 110, ink = paper(canvas, SHOWN * CELL, height + 18);
   const y = (share) => height - height * Math.min(TOP, share) / TOP;
   for (let r = 0; r < SHOWN; r++) {
-    ink.fillStyle = ground;
+    ink.fillStyle = INK;
     ink.fillText(labels[r], (r + 0.5) * CELL, height + 14);
     if (!Number.isFinite(loss)) continue;
     const share = -Math.log(probabilities[10 * r + labels[r]]);
     ink.fillStyle = `rgb(${BLUE})`;
     ink.fillRect(r * CELL + 4, y(share), CELL - 8, height - y(share));
   }
-  ink.fillStyle = ground;
+  ink.fillStyle = INK;
   ink.fillRect(0, height, SHOWN * CELL, 1);
   for (let x = 0; x < SHOWN * CELL; x += 6) ink.fillRect(x, y(LN10), 2, 1);
 }

@@ -110,7 +110,8 @@ function verdict(a, b, same, limit) {
   if (same) return "A and B are the same: move one of them.";
   const [middle, error] = gap(a, b), errors = Math.abs(middle) / error;
   const higher = a.filter((value, i) => b[i] > value).length;
-  return `The gap, B minus A, is ${signed(middle)}, with a standard error of ${two(error)}: ` +
+  return `The gap, B minus A, is ${signed(middle)}, with a standard error of ${
+    error.toFixed(error < 0.1 ? 3 : 2)}: ` +
     `${errors.toFixed(1)} errors from zero. It ${errors > limit ? "counts" : "does not count"}. ` +
     `B is higher with ${higher} of ${a.length} seeds.`;
 }

@@ -326,7 +326,6 @@ def wrong_in_theme(page: Page, light: str) -> list[str]:
     page.evaluate("light => document.body.dataset.jpThemeLight = light", light)
     page.evaluate(axe_script())
     found = page.evaluate("axe.run('.mnist-nb-live')")
-    screenshot(page, f"theme-{light}")
     page.evaluate("light => document.body.dataset.jpThemeLight = light", before)
     assert found["passes"]
     return [wrong["id"] for wrong in found["violations"]]
@@ -352,7 +351,7 @@ def stepper(new_page, lab):
     assert whole.get_by_role("button").count() == 0
     run_all(page, panel)
     yield whole
-    screenshot(page, "stepper")
+    whole.screenshot(path=SCREENSHOTS / "stepper.png")
     page.close()
     lab.stop_kernel("stepper")
 

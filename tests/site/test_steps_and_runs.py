@@ -48,8 +48,9 @@ def opened(browser, site, unwanted):
     def open_page(name, **options):
         page = browser.new_context(offline=True, **options).new_page()
         address = (site / f"{name}.html").as_uri()
+        page.set_default_timeout(180_000)  # a busy machine is slow
         page.on("request", lambda sent: sent.url == address or unwanted.append(sent.url))
-        page.on("pageerror", unwanted.append)
+        page.on("pageerror", lambda error: unwanted.append(error))
         page.goto(address)
         return page
 
