@@ -320,15 +320,60 @@ def test_the_keyboard_reaches_the_pad_and_keys_are_not_taken_by_jupyterlab(pad):
         expect(pad.status).to_have_text(re.compile(rf"Test digit {digit}\. The network reads \d"))
 
 
+def wrong_in_theme(page: Page, light: str) -> list[str]:
+    """What axe finds in the live part of a page, in a light or a dark theme."""
+    before = page.evaluate("document.body.dataset.jpThemeLight")
+    page.evaluate("light => document.body.dataset.jpThemeLight = light", light)
+    page.evaluate(axe_script())
+    found = page.evaluate("axe.run('.mnist-nb-live')")
+    page.evaluate("light => document.body.dataset.jpThemeLight = light", before)
+    assert found["passes"]
+    return [wrong["id"] for wrong in found["violations"]]
+
+
 @pytest.mark.parametrize("light", ["true", "false"])
 def test_axe_finds_nothing_on_the_pad_in_a_light_and_a_dark_theme(pad, light):
     pad.take(4)
-    before = pad.page.evaluate("document.body.dataset.jpThemeLight")
-    pad.page.evaluate("light => document.body.dataset.jpThemeLight = light", light)
-    pad.page.evaluate(axe_script())
-    found = pad.page.evaluate("axe.run('.mnist-nb-live')")
-    pad.page.evaluate("light => document.body.dataset.jpThemeLight = light", before)
-    assert found["passes"] and [wrong["id"] for wrong in found["violations"]] == []
+    assert wrong_in_theme(pad.page, light) == []
+
+
+@pytest.fixture(scope="module")
+def stepper(new_page, lab):
+    """The stepper of chapter 05, in a notebook with only the cells that it needs; all are run."""
+    notebook = nbformat.read(PROJECT / "notebooks" / "05_training_loop.ipynb", as_version=4)
+    needed = ("imports", "images", "fresh", "stepper-run", "stepper")
+    notebook.cells = [cell for cell in notebook.cells if cell.id in needed]
+    nbformat.write(notebook, lab.project / "notebooks" / "stepper.ipynb")
+    page = new_page()
+    panel = open_notebook(page, lab, "stepper")
+    whole = panel.locator(".mnist-nb-live")
+    expect(whole.get_by_role("img")).to_be_visible()  # the picture, before anything is run
+    assert whole.get_by_role("button").count() == 0
+    run_all(page, panel)
+    yield whole
+    whole.screenshot(path=SCREENSHOTS / "stepper.png")
+    page.close()
+    lab.stop_kernel("stepper")
+
+
+def test_the_five_steps_are_done_by_keyboard_and_none_of_the_keys_is_taken_by_jupyterlab(stepper):
+    page, status = stepper.page, stepper.get_by_role("status")
+    stepper.get_by_role("checkbox").first.focus()
+    page.keyboard.press("Space")
+    expect(stepper.get_by_role("checkbox").first).to_be_checked()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    said = set()
+    for key, number in zip(["Enter", "Space", "Enter", "Space"], (2, 4, 5, 1), strict=True):
+        page.keyboard.press(key)
+        expect(stepper.locator("[aria-current=step]")).to_contain_text(f"{number}.")
+        said.add(status.inner_text())
+    assert len(said) == 4
+
+
+@pytest.mark.parametrize("light", ["true", "false"])
+def test_axe_finds_nothing_on_the_stepper_in_a_light_and_a_dark_theme(stepper, light):
+    assert wrong_in_theme(stepper.page, light) == []
 
 
 def test_the_pad_answers_after_the_kernel_has_been_restarted(pad, model, lab):
