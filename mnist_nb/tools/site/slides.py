@@ -227,9 +227,9 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[NotebookNode, int]]:
 
 
 def _rows(html: str) -> tuple[str, int]:
-    """Return the table with the rows that fit on a slide, and its height."""
+    """Return HTML with the rows of a table that fit on a slide, and its height."""
     soup = BeautifulSoup(html, "html.parser")
-    rows, height, left = soup.find_all("tr"), _GAP, 0
+    rows, height, left = soup.find_all("tr"), _GAP + _FIGURE * bool(soup.img), 0
     for row in rows:
         cells = [len(cell.get_text()) for cell in row.find_all(["td", "th"])]
         height += 8 + _OUTPUT_LINE * max(1, math.ceil(sum(cells) / 80))
