@@ -9,7 +9,7 @@ const GUESSING = Math.log(10);
 export function curve({ epochs, batches, history, published }) {
   const losses = [...batches.map(([, loss]) => loss), ...published.train_loss, ...published.val_loss,
     ...history.flatMap((row) => [row.train_loss, row.val_loss])].filter((v) => v > 0 && v < Infinity);
-  const low = Math.min(0.1, ...losses), high = Math.max(4, ...losses);
+  const low = Math.min(0.1, ...losses), high = Math.max(3, ...losses);
   const last = Math.max(epochs, published.train_loss.length);
   const x = (epoch) => LEFT + (WIDTH - LEFT - RIGHT) * epoch / last;
   const y = (loss) => TOP + (HEIGHT - TOP - BOTTOM) * Math.log(high / loss) / Math.log(high / low);

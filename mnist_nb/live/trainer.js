@@ -6,6 +6,7 @@ import { newNetwork, train } from "./network.js";
 import { start as startPad } from "./pad.js";
 
 const SLICE = 100;  // milliseconds between two messages of the worker
+const PIXELS = 784;
 const POINTS = 300;  // of the curve of the batches' losses, each a mean of several
 const count = (n) => n.toLocaleString("en");
 const shown = (loss) => (Number.isFinite(loss) && loss < 1e4 ? loss.toFixed(2) : loss.toPrecision(2));
@@ -16,7 +17,7 @@ const percent = (part) => `${(100 * part).toFixed(1)}%`;
 // Waits for {images, labels, settings}, then trains, and sends what `train` of network.js yields.
 // {pause: true} makes it rest after this slice, {pause: false} go on.
 export function work(worker) {
-  let network, reports, paused = false, spent = 0;
+  let network, reports, timer, spent = 0;
   function slice() {
     const begun = performance.now(), batches = [], epochs = [];
     let next, now;
@@ -27,16 +28,16 @@ export function work(worker) {
     } while (!next.done && now - begun < SLICE);
     spent += now - begun;
     const message = { batches, epochs, seconds: spent / 1000, done: next.done };
-    worker.postMessage(epochs.length || next.done || paused ? { ...message, network } : message);
-    if (!next.done && !paused) setTimeout(slice);
+    worker.postMessage(epochs.length || next.done ? { ...message, network } : message);
+    if (!next.done) timer = setTimeout(slice);  // between two slices, messages arrive
   }
   worker.onmessage = ({ data: { images, labels, settings, pause } }) => {
+    clearTimeout(timer);
     if (settings) {
       network = newNetwork(settings);
       reports = train({ images, labels }, { ...settings, network });
     }
-    paused = pause === true;
-    if (!paused) slice();
+    if (pause) worker.postMessage({ network }); else slice();
   };
 }
 
@@ -49,7 +50,7 @@ export function start(place, { fields, published, images, examples, labels }, pr
   const part = (name) => place.querySelector(`.${name}`);
   const [form, button, stop, bar, where, status, drawing, table] =
     ["settings", "train", "stop", "bar", "where", "said", "curve", "losses"].map(part);
-  let loaded = null, worker = null, run = null, paused = false, swap = null;
+  let loaded = null, worker = null, run = null, swap = null;
 
   const say = (text) => { status.textContent = text; };
   const label = (text) => { button.textContent = text; };
@@ -58,52 +59,56 @@ export function start(place, { fields, published, images, examples, labels }, pr
     drawing.setAttribute("aria-label", inWords(run, published));
     table.tBodies[0].innerHTML = rowsOf(run, published);
   }
+  function able(training) {
+    form.querySelectorAll("input, select").forEach((input) => { input.disabled = training; });
+    stop.disabled = !training;
+    label(training ? "Pause" : "Train");
+  }
   function end(text) {
     worker?.terminate();
     worker = null;
-    form.querySelectorAll("input, select").forEach((input) => { input.disabled = false; });
-    stop.disabled = true;
-    label("Train");
+    if (place.contains(document.activeElement)) button.focus();  // as Stop cannot keep it
+    able(false);
     say(text);
   }
   async function begin() {
     const settings = read(form, fields, images.count);
     if (typeof settings === "string") return say(settings);
-    form.querySelectorAll("input, select").forEach((input) => { input.disabled = true; });
-    stop.disabled = false;
-    paused = false;
-    label("Pause");
+    button.focus();
+    able(true);
     const mine = run = { settings, epochs: settings.epochs, batches: [], history: [], bin: [] };
-    draw();
     bar.value = 0;
     where.textContent = "";
+    draw();
+    say(loaded ? "Training …" : "Unpacking the images …");
     try {
-      if (!loaded) say("Unpacking the images …");
       loaded ??= await loadImages(images);
     } catch (error) {
       return run === mine && end(error.message);
     }
-    if (run !== mine) return;
-    say("Training …");
-    worker = newWorker(program);
-    worker.onmessage = ({ data }) => hear(data);
+    if (run !== mine) return;  // stopped in the meantime
+    if (!run.paused) say("Training …");
+    const ours = worker = newWorker(program);
+    worker.onmessage = ({ data }) => worker === ours && hear(data);
     worker.onerror = ({ message }) => end(`The training has stopped (${message}). If memory is `
       + "short here, take a tenth of the images, a smaller hidden or a smaller batch_size.");
-    worker.postMessage({ settings, images: loaded.images.slice(0, 784 * settings.size),
-                         labels: loaded.labels.slice(0, settings.size), pause: paused });
+    worker.postMessage({ settings, images: loaded.images.slice(0, PIXELS * settings.size),
+                         labels: loaded.labels.slice(0, settings.size), pause: run.paused });
   }
-  function hear({ batches, epochs, seconds, network, done }) {
+  function hear({ batches = [], epochs = [], seconds, network, done }) {
     batches.forEach((report) => collect(run, report));
-    run.history.push(...epochs.filter((row) => row.val_loss !== undefined));
-    run.seconds = seconds;
-    const { epoch, step, steps } = run.last;
-    bar.value = (epoch - 1 + step / steps) / run.epochs;
-    where.textContent = `Epoch ${count(epoch)} of ${count(run.epochs)}, batch ${count(step)} of `
-      + `${count(steps)}, ${seconds.toFixed(1)} s`;
+    run.history.push(...epochs);
+    run.seconds = seconds ?? run.seconds;
+    if (run.last) {
+      const { epoch, step, steps } = run.last;
+      bar.value = (epoch - 1 + step / steps) / run.epochs;
+      where.textContent = `Epoch ${count(epoch)} of ${count(run.epochs)}, batch ${count(step)} of `
+        + `${count(steps)}, ${run.seconds.toFixed(1)} s`;
+    }
     draw();
     if (network) feed(network);
-    if (done) end(ending(run, [...batches, ...epochs].at(-1), published));
-    else if (epochs.length && !paused) say(afterEpoch(run));
+    if (done) end(ending(run, published));
+    else if (epochs.length) say(afterEpoch(run));
   }
   function feed(network) {
     part("try").hidden = false;
@@ -111,10 +116,10 @@ export function start(place, { fields, published, images, examples, labels }, pr
     swap(network);
   }
   function rest() {
-    paused = !paused;
-    label(paused ? "Continue" : "Pause");
-    say(paused ? "Paused. The pad below has the network as it is now." : "Training …");
-    worker?.postMessage({ pause: paused });
+    run.paused = !run.paused;
+    label(run.paused ? "Continue" : "Pause");
+    say(run.paused ? "Paused. The pad below the table has the network as it is now." : "Training …");
+    worker?.postMessage({ pause: run.paused });
   }
   form.onsubmit = (event) => {
     event.preventDefault();
@@ -122,8 +127,7 @@ export function start(place, { fields, published, images, examples, labels }, pr
   };
   stop.onclick = () => {
     const { last } = run;
-    run = { ...run };  // what is still being loaded is for no one
-    button.focus();
+    run = { ...run };  // so that images still on their way start nothing
     end(last ? `Stopped in epoch ${count(last.epoch)}, after batch ${count(last.step)}.` : "Stopped.");
   };
   run = { epochs: published.train_loss.length, batches: [], history: [] };
@@ -191,18 +195,21 @@ function read(form, fields, images) {
 function collect(run, report) {
   run.last = report;
   run.bin.push(report.loss);
+  run.diverged = report.diverged;
   if (run.bin.length < Math.ceil(report.steps * run.epochs / POINTS) && !report.diverged) return;
   const mean = run.bin.reduce((a, b) => a + b) / run.bin.length;
   run.batches.push([report.epoch - 1 + report.step / report.steps, mean]);
   run.bin = [];
 }
 
+// Our numbers are rounded; their titles have all digits.
 function rowsOf({ history }, { train_loss, val_loss }) {
   const rows = Array.from({ length: Math.max(history.length, train_loss.length) }, (_, n) => {
-    const row = history[n], cell = (value) => `<td>${value ?? "–"}</td>`;
-    return `<tr><th scope="row">${n + 1}</th>${cell(row && shown(row.train_loss))}`
-      + `${cell(train_loss[n]?.toFixed(2))}${cell(row && shown(row.val_loss))}`
-      + `${cell(val_loss[n]?.toFixed(2))}${cell(row && percent(row.val_accuracy))}</tr>`;
+    const row = history[n], printed = (value) => `<td>${value?.toFixed(2) ?? "–"}</td>`;
+    const ours = (value, words) => (row ? `<td title="${value}">${words(value)}</td>` : "<td>–</td>");
+    return `<tr><th scope="row">${n + 1}</th>${ours(row?.train_loss, shown)}`
+      + `${printed(train_loss[n])}${ours(row?.val_loss, shown)}${printed(val_loss[n])}`
+      + `${ours(row?.val_accuracy, percent)}</tr>`;
   });
   return rows.join("");
 }
@@ -213,17 +220,16 @@ function afterEpoch({ history }) {
     + `${shown(val_loss)}, ${percent(val_accuracy)} read right.`;
 }
 
-function ending(run, last, published) {
-  const took = `${run.seconds.toFixed(1)} s`;
-  if (last.diverged) return `Diverged in epoch ${count(last.epoch)}, batch ${count(run.last.step)}: `
-    + "the numbers have grown until they are nan or inf. lr is "
-    + `${run.settings.lr}; predict what a smaller one does, and try it.`;
-  const { val_loss } = run.history.at(-1);
-  return `Finished in ${took}. ${afterEpoch(run)} `
-    + (val_loss > Math.log(10) - 0.01 ? "Guessing has a loss of ln 10, which is 2.30: with these "
-      + "settings the network has learned nothing."
-      : `The last published losses are ${published.train_loss.at(-1).toFixed(2)} and `
-      + `${published.val_loss.at(-1).toFixed(2)}.`);
+function ending(run, { train_loss, val_loss }) {
+  const row = run.history.at(-1);
+  if (run.diverged || row.diverged)
+    return `Diverged in epoch ${count(run.last.epoch)}, after batch ${count(run.last.step)}: numbers `
+      + `have grown until they are inf or nan. lr is ${run.settings.lr}; try a smaller one.`;
+  return `Finished in ${run.seconds.toFixed(1)} s. ${afterEpoch(run)} `
+    + (row.val_loss > Math.log(10) - 0.01
+      ? "Guessing has a loss of ln 10, which is 2.30: this network has learned nothing."
+      : `The last published losses, from all images, are ${train_loss.at(-1).toFixed(2)} and `
+        + `${val_loss.at(-1).toFixed(2)}.`);
 }
 
 function inWords({ history }, { train_loss, val_loss }) {
