@@ -50,7 +50,7 @@ export function start(place, { fields, published, images, examples, labels }, pr
   const part = (name) => place.querySelector(`.${name}`);
   const [form, button, stop, bar, where, status, drawing, table] =
     ["settings", "train", "stop", "bar", "where", "said", "curve", "losses"].map(part);
-  let loaded = null, worker = null, run = null, swap = null;
+  let loading = null, worker = null, run = null, swap = null;
 
   const say = (text) => { status.textContent = text; };
   const label = (text) => { button.textContent = text; };
@@ -80,10 +80,12 @@ export function start(place, { fields, published, images, examples, labels }, pr
     bar.value = 0;
     where.textContent = "";
     draw();
-    say(loaded ? "Training …" : "Unpacking the images …");
+    say("Unpacking the images …");
+    let all;
     try {
-      loaded ??= await loadImages(images);
+      all = await (loading ??= loadImages(images));  // once, whatever is pressed meanwhile
     } catch (error) {
+      loading = null;
       return run === mine && end(error.message);
     }
     if (run !== mine) return;  // stopped in the meantime
@@ -92,8 +94,8 @@ export function start(place, { fields, published, images, examples, labels }, pr
     worker.onmessage = ({ data }) => worker === ours && hear(data);
     worker.onerror = ({ message }) => end(`The training has stopped (${message}). If memory is `
       + "short here, take a tenth of the images, a smaller hidden or a smaller batch_size.");
-    worker.postMessage({ settings, images: loaded.images.slice(0, PIXELS * settings.size),
-                         labels: loaded.labels.slice(0, settings.size), pause: run.paused });
+    worker.postMessage({ settings, images: all.images.slice(0, PIXELS * settings.size),
+                         labels: all.labels.slice(0, settings.size), pause: run.paused });
   }
   function hear({ batches = [], epochs = [], seconds, network, done }) {
     batches.forEach((report) => collect(run, report));
