@@ -1,7 +1,7 @@
 // The losses of a run while it trains, beside the published ones, as a drawing in SVG. The axis of
 // the losses is logarithmic: the same distance is always the same ratio.
 
-const WIDTH = 640, HEIGHT = 360, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 46;
+const WIDTH = 640, HEIGHT = 360, LEFT = 68, RIGHT = 12, TOP = 10, BOTTOM = 46;
 const GUESSING = Math.log(10);
 
 // epochs: of the whole run. batches: [[epochs passed, loss], ...]. history: a row per epoch, with
@@ -59,7 +59,9 @@ function axes(last, low, high, x, y) {
     drawn += `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(loss)}" y2="${y(loss)}"/>`
       + text(LEFT - 6, y(loss) + 5, loss < 1e4 ? `${loss}` : loss.toExponential().replace("+", ""),
         "end");
-  return `${drawn}${text(x(last / 2), HEIGHT - 6, "epochs", "middle")}`;
+  const middle = TOP + (HEIGHT - TOP - BOTTOM) / 2;
+  return `${drawn}${text(x(last / 2), HEIGHT - 6, "epochs", "middle")}`
+    + `<text text-anchor="middle" transform="translate(14 ${middle}) rotate(-90)">loss (nats)</text>`;
 }
 
 // 0.1, 0.2, 0.5, 1, 2 and so on; over many powers of ten, only some of these.

@@ -148,7 +148,7 @@ function layout(fields, images) {
   const size = (n) => `${count(n)} images, ${count(Math.floor(n / 12))} of them to check with`;
   return `<form class="settings" novalidate><div class="fields">
       ${fields.map(field).join("")}
-      <label>images <select name="size"><option value="${images}">all</option>
+      <label class="wide">images <select name="size"><option value="${images}">all</option>
         <option value="${images / 10}">a tenth</option></select>
         <small>all: ${size(images)}; a tenth is enough for a phone</small></label></div>
     <div class="row"><button class="train">Train</button>
