@@ -151,12 +151,13 @@ def train(data: dict, *, lr=0.01, batch_size=32, hidden=64, dropout=0.1, seed=0,
     for epoch in range(1, epochs + 1):
         losses, val_losses, right = [], [], 0
         for value in batches(parts["train"]):
-            clear(state)
-            backward(state)
-            step(state, lr)
             losses.append(value)
             report = {"epoch": epoch, "step": len(losses), "steps": steps, "loss": value}
-            if not (state.finite and np.isfinite(value)):
+            if np.isfinite(value):
+                clear(state)
+                backward(state)
+                step(state, lr)
+            if not (np.isfinite(value) and state.finite):
                 yield report | {"diverged": True}
                 return
             yield report

@@ -203,12 +203,13 @@ export function* train(data, { lr = 0.01, batch_size = 32, hidden = 64, dropout 
   for (let epoch = 1; epoch <= epochs; epoch++) {
     let sum = 0, count = 0;
     for (const value of batches(parts.train)) {
+      const report = { epoch, step: ++count, steps, loss: value };
+      if (!Number.isFinite(value)) return yield { ...report, diverged: true };
       clear(state);
       backward(state);
       step(state, lr);
+      if (!state.finite) return yield { ...report, diverged: true };
       sum += value;
-      const report = { epoch, step: ++count, steps, loss: value };
-      if (!state.finite || !Number.isFinite(value)) return yield { ...report, diverged: true };
       yield report;
     }
     const report = { epoch, train_loss: sum / count };
