@@ -158,7 +158,7 @@ function layout(fields, images) {
     <p role="status" class="said">Press Train. The images are loaded from a file beside this page.</p>
     <svg class="curve" viewBox="${VIEW}" role="img"></svg>
     <p class="legend">${legend()}</p>
-    <div class="table" tabindex="0" role="group" aria-label="Losses of each epoch">
+    <div class="table scroll" tabindex="0" role="group" aria-label="Losses of each epoch">
     <table class="losses"><thead><tr><th scope="col">epoch</th><th scope="col">training</th>
       <th scope="col">published</th><th scope="col">validation</th><th scope="col">published</th>
       <th scope="col">read right</th></tr></thead><tbody></tbody></table></div>

@@ -19,9 +19,10 @@ FILE = "mnist.js"
 SETTINGS = ("lr", "batch_size", "hidden", "dropout", "seed", "epochs")
 PIXELS = 28 * 28
 STILL = """<figure><img width="640" height="360" src="data:image/svg+xml;base64,{}"
-alt="Two curves of losses fall over five epochs; two dashed ones, of the published losses, lie
-below them."><figcaption>In a browser with JavaScript, a button here trains the network, and these
-curves grow while it learns.</figcaption></figure>"""
+alt="Two curves, the losses of a run in the page, fall over five epochs. Two dashed ones, of the
+published losses, lie below them."><figcaption>In a browser with JavaScript, a button here trains
+the network, and these curves grow while it learns. Circles are training losses, squares validation
+losses; those on dashed lines are the published ones.</figcaption></figure>"""
 
 
 def on_page(notebook) -> tuple[str, dict[str, bytes]]:
