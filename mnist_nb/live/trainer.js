@@ -67,7 +67,7 @@ export function start(place, { fields, published, images, examples, labels }, pr
   function end(text) {
     worker?.terminate();
     worker = null;
-    if (place.contains(document.activeElement)) button.focus();  // as Stop cannot keep it
+    if (document.activeElement === stop) button.focus();  // a disabled one would lose it
     able(false);
     say(text);
   }
@@ -94,8 +94,9 @@ export function start(place, { fields, published, images, examples, labels }, pr
     worker.onmessage = ({ data }) => worker === ours && hear(data);
     worker.onerror = ({ message }) => end(`The training has stopped (${message}). If memory is `
       + "short here, take a tenth of the images, a smaller hidden or a smaller batch_size.");
-    worker.postMessage({ settings, images: all.images.slice(0, PIXELS * settings.size),
-                         labels: all.labels.slice(0, settings.size), pause: run.paused });
+    const taken = all.images.slice(0, PIXELS * settings.size);
+    worker.postMessage({ settings, images: taken, labels: all.labels.slice(0, settings.size),
+                         pause: run.paused }, [taken.buffer]);  // moved, as a copy takes 47 MB more
   }
   function hear({ batches = [], epochs = [], seconds, network, done }) {
     batches.forEach((report) => collect(run, report));
@@ -110,7 +111,7 @@ export function start(place, { fields, published, images, examples, labels }, pr
     draw();
     if (network) feed(network);
     if (done) end(ending(run, published));
-    else if (epochs.length) say(afterEpoch(run));
+    else if (epochs.length && !run.paused) say(afterEpoch(run));
   }
   function feed(network) {
     part("try").hidden = false;
