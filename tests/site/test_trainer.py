@@ -185,7 +185,7 @@ def test_a_value_is_taken_or_refused_as_in_python_and_with_the_same_words(opened
         before = field.input_value()
         for value in VALUES:
             train(page, **{name: value})
-            expect(status(page)).to_contain_text(re.compile("images are missing|it takes"))
+            wait_for(page, "images are missing|it takes")
             refused = "it takes" in status(page).inner_text()
             said = refusal(name, value)
             assert refused == bool(said), (name, value)
