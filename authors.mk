@@ -58,10 +58,10 @@ build/nbgrader/.ready: $(MADE)
 	  nbgrader==0.9.6 alembic==1.20.1 mako==1.4.3 rapidfuzz==3.14.6 sqlalchemy==2.1.9
 	@touch $@
 
-site: $(MADE) build/student/mnist-nb-student.zip  ## write web pages for learners that work offline, in build/site
+site: data build/student/mnist-nb-student.zip  ## write web pages for learners that work offline, in build/site
 	@$(COMMAND) site $(ARGS)
 
-site-instructor: $(MADE) build/student/mnist-nb-student.zip  ## the same with solutions and the guide, in build/site-instructor
+site-instructor: data build/student/mnist-nb-student.zip  ## the same with solutions and the guide, in build/site-instructor
 	@$(COMMAND) site --instructor $(ARGS)
 
 # made anew each time

@@ -1,5 +1,6 @@
 """Check the notebooks' parameters; say in one sentence what is wrong with a value."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,15 +11,21 @@ TRAINING_IMAGES = 60_000
 
 
 class Rule(NamedTuple):
-    """What a parameter takes: in words, its type, and which values of that type."""
+    """What a parameter takes: in words, its type, which values of that type, a number's limits."""
 
     words: str
     kind: Any
     holds: Callable[[Any], bool] = lambda value: True
+    low: float | None = None
+    high: float | None = None
+
+
+def _from(low: float, high: float, words: str, kind: type = int) -> Rule:
+    return Rule(words, kind, lambda v: low <= v <= high, low, high)
 
 
 def _up_to(high: int) -> Rule:
-    return Rule(f"a whole number from 1 to {high:,}", int, lambda v: 1 <= v <= high)
+    return _from(1, high, f"a whole number from 1 to {high:,}")
 
 
 def _one_of(*choices: str) -> Rule:
@@ -28,7 +35,7 @@ def _one_of(*choices: str) -> Rule:
 _SWITCH = Rule("True or False", bool)
 RULES = {
     # torch's generator keeps 32 bits: any other seed is one of these again
-    "seed": Rule("a whole number from 0 to 4,294,967,295", int, lambda v: 0 <= v < 2**32),
+    "seed": _from(0, 2**32 - 1, "a whole number from 0 to 4,294,967,295"),
     "dataset": _one_of(*DATASETS),
     "data_dir": Rule(
         "None or the path of a folder", str | None, lambda v: v != "" and str(v).isprintable()
@@ -38,8 +45,12 @@ RULES = {
     "batch_size": _up_to(TRAINING_IMAGES),
     "shuffle": _SWITCH,
     "hidden": _up_to(10_000),
-    "dropout": Rule("a number from 0 up to, but not including, 1", float, lambda v: 0 <= v < 1),
-    "lr": Rule("a number greater than 0 and below 3.4e38", float, lambda v: 0 < v < 3.4e38),
+    "dropout": _from(
+        0, math.nextafter(1, 0), "a number from 0 up to, but not including, 1", float
+    ),
+    "lr": _from(
+        math.ulp(0.0), math.nextafter(3.4e38, 0), "a number greater than 0 and below 3.4e38", float
+    ),
     "epochs": _up_to(100_000),
     "eval_mode": _SWITCH,
     "preload": _SWITCH,

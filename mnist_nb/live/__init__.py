@@ -14,6 +14,7 @@ _HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
 NAMES = frozenset(path.stem for path in _HERE.glob("*.js"))
+ON_PAGES = frozenset({"trainer"})  # those that a page puts below a cell of text, by `on_page`
 
 
 class Live:

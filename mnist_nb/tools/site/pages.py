@@ -15,6 +15,7 @@ from mnist_nb.tools.site.html import (
     read_page,
     write_files,
 )
+from mnist_nb.tools.site.live import parts_of
 from mnist_nb.tools.site.slides import build_slides
 
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
@@ -37,6 +38,7 @@ def build_site(
         PublishError: a formula cannot be converted, or learners would get something that is not
             for them: an exercise with solutions, or a `folder` with the instructor's site in it.
         RunError: a notebook cannot be read, or `folder` cannot be written.
+        DataError: a page needs a dataset's images, and they could not be had.
         WheelError: reveal.js, for the slides, is neither cached nor downloadable.
     """
     write_files(folder, {})  # if it cannot be created, fail before the work
@@ -47,13 +49,15 @@ def build_site(
     published = {page.name for page in pages}
     files, done, ways = {}, {}, ""
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        around = {"here": page, "before": before, "after": after}
+        parts, beside = parts_of(page)
+        around = {"here": page, "before": before, "after": after, "parts": parts}
         html = export(page.notebook, "page.html.j2", page.name, published, page=around)
         heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
         done[page.name] = page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE])
         files[f"{page.name}.html"] = html.encode()
         ways = ways or _section(html, _MAP)
         files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
+        files |= beside
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
     template = exporter("map.html.j2").environment.get_template("map.html.j2")
     listed = {kind: [done[page.name] for page in group] for kind, group in groups.items()}
