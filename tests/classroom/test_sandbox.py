@@ -1,5 +1,6 @@
 """A learner's process is forked, and as contained as one that bubblewrap starts."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import psutil
 import pytest
 from test_classroom import needs_bubblewrap
 
-from mnist_nb.tools.classroom import containment, sandbox
+from mnist_nb.tools.classroom import containment, entrance, sandbox
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 
 pytestmark = needs_bubblewrap
@@ -124,6 +125,13 @@ def test_it_can_change_neither_its_program_nor_its_sandbox_and_sees_no_process_o
     assert "WORKS" not in said and said.count("is refused") == 10, said
     assert "['CapEff:\\t0000000000000000', 'NoNewPrivs:\\t1']" in said
     assert said.splitlines()[-1] == "[]"
+
+
+def test_memory_that_forked_processes_would_share_is_refused():
+    with mmap.mmap(-1, 4096), pytest.raises(OSError, match="shares memory"):
+        entrance.enter(["false"])
+    with pytest.raises(OSError, match="made no sandbox"):
+        entrance.enter(["false"])
 
 
 def test_nothing_is_left_for_the_next_notebook(processes):

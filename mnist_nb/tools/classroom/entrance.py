@@ -37,8 +37,11 @@ def enter(command: list[str]) -> subprocess.Popen:
     Return the sandbox's process: all that is inside ends with it.
 
     Raises:
-        OSError: the sandbox cannot be made or entered.
+        OSError: the sandbox cannot be made or entered, or something would be shared with others.
     """
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        if any({"w", "s"} <= {*line.split()[1]} for line in file):
+            raise OSError("a library shares memory with the processes that are forked from it")
     made = subprocess.Popen([*command, *_WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         if not made.stdout.read(1):
