@@ -386,6 +386,8 @@ MANY = "import os, sys, time, mmap, socket\n{}\nprint('ready', flush=True)\ntime
     [("for n in range(9):\n    if not os.fork():\n        time.sleep(100)", "processes"),
      ("for n in range(3):\n    if not os.fork():\n        a = b'x' * (80 << 20)\n"
       "        time.sleep(100)", "memory"),
+     ("a = b'x' * (80 << 20)\nfor n in range(2):\n    if not os.fork():\n"
+      "        time.sleep(100)", ""),  # what they share counts once
      ("os.truncate(f := os.memfd_create('x'), 1)\nfor n in range(80):\n"
       "    os.write(f, b'x' * (1 << 20))\ntime.sleep(1)", "memory"),
      ("", "")],

@@ -33,15 +33,18 @@ TESTS = {
               "with calls() as used:\n    f(torch.ones(1, 2))\n"
               "check('_softmax' not in used, 'it uses softmax')"),
     "broken": ("def f(x):\n    return x", "check(f(1) == 2, 'its own test fails')"),
+    "below": ("def f(x):\n    return x", "check(f(1) == 1, 'no')",
+              "import os\nif type(f).__name__ == 'StandIn':\n    os._exit(1)"),
 }  # fmt: skip
 
 
-def original(solution: str, test: str) -> list[dict]:
+def original(solution: str, test: str, below: str = "") -> list[dict]:
     no = {"code": True, "solution": False, "test": False, "manual": False}
     return [
         no | {"id": "start", "source": START},
         no | {"id": "task", "source": solution, "solution": True},
         no | {"id": "task-test", "source": test, "test": True},
+        no | {"id": "below", "source": below},
     ]
 
 
@@ -129,6 +132,11 @@ def test_no_cell_sees_what_a_test_asks_for_and_a_later_cell_does_not_disturb_it(
 def test_an_original_that_fails_its_own_test_is_said(examined):
     wrong = examined("broken", "f = 1")[2]["wrong"]
     assert wrong == "ValueError: its own cell task-test fails: NotYet: its own test fails"
+
+
+@needs_bubblewrap
+def test_a_cell_below_the_last_test_is_not_run_for_the_tests(examined):
+    assert examined("below", "def f(x):\n    return x")[:2] == (True, [])
 
 
 LONG = "x" * 100

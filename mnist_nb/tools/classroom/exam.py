@@ -81,7 +81,8 @@ class Exam:
 
     def _test(self, kept: dict) -> None:
         """Run the original's cells, with the solutions' names from the learner's process."""
-        cells = self.prepared.cells[self.prepared.first :]
+        end = max([k + 1 for k, c in enumerate(self.prepared.cells) if c["test"]], default=0)
+        cells = self.prepared.cells[self.prepared.first : end]  # no test needs what is below
         for number, cell in enumerate(cells):
             name = cell["id"]
             if cell["solution"]:
@@ -94,10 +95,11 @@ class Exam:
                 with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
                     self._take_values()
                     execute(cell, self.space)
-            elif name not in kept:  # the learner's process had ended before
+            elif name not in kept:  # the learner's process had ended
                 return
             elif not kept[name]:
-                self.result["tests"][name] = self._late()
+                said = f"the check took longer than {self.learner.seconds} seconds"
+                self.result["tests"][name] = _failed("TimeoutError", said)
             else:
                 self.learner.channel = kept[name]
                 self.result["tests"][name] = self._tested(cell)
@@ -110,10 +112,6 @@ class Exam:
                 self.space[name] = StandIn(self.learner, name)
             else:
                 self.values.append(name)
-
-    def _late(self) -> dict:
-        said = f"the check took longer than {self.learner.seconds} seconds"
-        return _failed("TimeoutError", said)
 
     def _tested(self, cell: dict) -> dict:
         """Run a test cell; if inputs changed that should not, also as if they had not.

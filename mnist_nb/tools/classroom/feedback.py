@@ -1,11 +1,12 @@
 """Write a learner's feedback: one HTML page with points and executed notebooks.
 
 `grading` calls `write_page`. Cells of tests are shown as learners get them. The page is made by
-another process, under limits of time and memory, as a learner's text could take minutes to colour.
+another process (`page`), under limits of time and memory, as a learner's text could take minutes
+to colour. The exercise's own texts are the same on every page, and are rendered here, once.
 """
 
 import base64
-import html
+import functools
 import json
 import math
 import re
@@ -20,14 +21,12 @@ from nbformat.v4 import new_output
 from mnist_nb.files import write_whole
 from mnist_nb.tools.classroom.cells import clean, is_manual, is_solution, name_of, points_of, same
 from mnist_nb.tools.classroom.containment import prlimit_prefix
+from mnist_nb.tools.classroom.page import Part, html_of
 
 _LONGEST = 5_000  # characters of an output that are shown
 _MOST = 50  # outputs of a cell
 _LARGEST = 1 << 20  # bytes of a picture
 _PIXELS = 20_000_000  # of a picture
-_STYLE = Path(__file__).with_name("feedback.css")
-# a cell on the page: what it is, and its text
-Part = tuple[str, str]
 Key = tuple[str, str]  # exercise and cell
 
 
@@ -51,11 +50,11 @@ def write_page(
             parts.append(("heading", name))
             parts += parts_of(name, result.notebook, blanks[name], given)
     rows = [summed(name, *result[:4], given) for name, result in results.items()]
-    page = [learner, rows, parts]
+    page = [learner, rows, parts, {text: _ours(text) for kind, text in parts if kind == "ours"}]
     try:
         done = subprocess.run(
-            [*prlimit_prefix(), sys.executable, "-m", __name__], input=json.dumps(page).encode(),
-            capture_output=True, timeout=seconds, check=True,
+            [*prlimit_prefix(), sys.executable, "-m", html_of.__module__],
+            input=json.dumps(page).encode(), capture_output=True, timeout=seconds, check=True,
         )  # fmt: skip
         text = done.stdout
     except subprocess.SubprocessError:
@@ -152,85 +151,9 @@ def _text(output: NotebookNode) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def html_of(learner: str, rows: list, parts: list[Part], coloured: bool = True) -> str:
-    """Return the page as HTML. Only what is ours is read as Markdown."""
-    points, most = (sum(row[k] for row in rows) for k in (1, 2))
-    title = html.escape(f"{learner}: {points:g} of {most:g} points")
-    parts, lost = _numbered(parts)
-    lines = [
-        f"<tr><th scope=row>{_linked(html.escape(name), name in lost)}</th>"
-        f"<td>{points:g} of {most:g}</td>"
-        f"<td>{'<br>'.join([*filter(None, [html.escape(remark)]), *lost.get(name, [])])}</td></tr>"
-        for name, points, most, remark in rows
-    ]
-    head = "<tr>" + "".join(f"<th scope=col>{t}</th>" for t in ("exercises", "points", "remark"))
-    body = "\n".join(_part(kind, text, coloured) for kind, text in parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width">'
-        f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><main>\n"
-        f"<h1>{title}</h1>\n<table>{head}</tr>{''.join(lines)}</table>\n{body}\n</main></body></html>\n"
-    )
-
-
-def _numbered(parts: list[Part]) -> tuple[list[Part], dict[str, list[str]]]:
-    """Return the parts, those with lost points numbered; for each exercise, links to those."""
-    kept, lost, exercise, task = [], {}, "", ""
-    for kind, text in parts:
-        if kind == "heading":
-            exercise, task = text, ""
-            lost[exercise] = []
-        elif kind == "ours" and (found := re.search(r"^## (.+?)( \*\(.*)?$", text, re.M)):
-            task = found[1]
-        elif kind == "lost":
-            number = sum(map(len, lost.values()))
-            title = html.escape(f"{task}: {text}" if task else text)
-            lost[exercise].append(f'<a href="#lost-{number}">{title}</a>')
-            kind = f"lost-{number}"
-        kept.append((kind, text))
-    return kept, lost
-
-
-def _linked(name: str, there: bool) -> str:
-    return f'<a href="#{name}">{name}</a>' if there else name
-
-
-def _part(kind: str, text: str, coloured: bool) -> str:
-    """Return a part as HTML; every region that scrolls can be reached with the keyboard."""
-    plain = html.escape(text)
-    if kind == "ours" and coloured:
-        return _ours(text)
-    if kind == "code":
-        text = re.sub(r"\n{20,}", "\n\n# (many blank lines)\n\n", text)
-        plain = html.escape(text)
-    if kind == "code" and coloured:
-        plain = _coloured(text)
-    if kind == "picture":
-        return (
-            f'<p><img alt="a picture that the cell made" src="data:image/png;base64,{plain}"></p>'
-        )
-    if kind == "heading":
-        return f'<h2 id="{plain}">{plain}</h2>'
-    if kind == "points":
-        return f"<p><strong>{plain}</strong></p>"
-    if kind.startswith("lost-"):
-        return f'<p id="{kind}"><strong>{plain}</strong></p>'
-    note = "<p>This cell does not count and was not executed:</p>" * (kind == "not counted")
-    name = {"code": "highlight", "output": "output"}.get(kind, "text")
-    return f'{note}<pre class="{name}" tabindex="0">\n{plain}</pre>'
-
-
-def _coloured(text: str) -> str:
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import PythonLexer
-
-    # IPython's lexer takes minutes for many empty lines
-    lexer = PythonLexer(stripnl=False, ensurenl=False)
-    return highlight(text, lexer, HtmlFormatter(nowrap=True))
-
-
+@functools.cache
 def _ours(text: str) -> str:
+    """Return an exercise's own text as HTML."""
     from bs4 import BeautifulSoup
     from nbconvert.filters import markdown2html
 
@@ -243,7 +166,3 @@ def _ours(text: str) -> str:
     for heading in page.find_all(re.compile("^h[1-6]$")):
         heading.name, heading.attrs = "h3", {}  # notebooks share ids
     return str(page)
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(html_of(*json.load(sys.stdin.buffer)).encode())

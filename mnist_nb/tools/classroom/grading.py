@@ -108,11 +108,12 @@ def grade(
     table = Table(output, again, [originals, [*blanks], contained, seconds])
     waiting = [person for person in people if not table.has(person, handed_in[person])]
     examiner = Examiner({name: cells_of(o) for name, o in originals.items()}) if waiting else None
+    sandbox = Sandbox(contained)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         futures = {
             pool.submit(
-                _grade_one, handed_in[person], exercises, examiner, contained, seconds
+                _grade_one, handed_in[person], exercises, examiner, sandbox, seconds
             ): person
             for person in waiting
         }
@@ -132,6 +133,7 @@ def grade(
         pool.shutdown(wait=False, cancel_futures=True)
         if examiner:
             examiner.stop()
+        sandbox.stop()
         pool.shutdown()
 
 
@@ -166,11 +168,10 @@ def _grade_one(
     handed_in: dict[str, HandedIn],
     exercises: list[_Exercise],
     examiner: Examiner,
-    contained: bool,
+    sandbox: Sandbox,
     seconds: int,
 ) -> dict[str, Graded]:
     """Grade the notebooks of one learner, one after another, each in a sandbox of its own."""
-    sandbox = Sandbox(contained)
 
     def run(job: dict) -> dict:
         return sandbox.run(examiner, job | {"seconds": seconds})

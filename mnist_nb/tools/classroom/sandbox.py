@@ -1,9 +1,12 @@
-"""Hold a learner's process (`inside`) and the process of the tests (`examiner`), for `grading`.
+"""Hold the learners' processes (`inside`) and the process of the tests (`examiner`) for `grading`.
 
-Each notebook has a sandbox of its own, so that nothing it is asked can reach the next one. The
-process of the tests forks a process per notebook, so it imports nothing twice.
+Each notebook has a sandbox of its own, so that nothing it is asked can reach the next one. Both
+fork a process per notebook, so they import nothing twice. What forks the learners' processes runs
+no code of a learner, and gets nothing of a learner or a test.
 """
 
+import contextlib
+import logging
 import os
 import select
 import socket
@@ -13,13 +16,20 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import mnist_nb
 from mnist_nb.errors import Problem
 from mnist_nb.tools.classroom.channel import WireError, receive, send
-from mnist_nb.tools.classroom.containment import QUIET, bwrap_prefix, prlimit_prefix, watch
+from mnist_nb.tools.classroom.containment import (
+    QUIET,
+    bwrap_prefix,
+    outer_prefix,
+    prlimit_prefix,
+    watch,
+)
 
+log = logging.getLogger("mnist_nb")
 _START = 120  # seconds in which a process has to be ready
 _AFTER = 30  # seconds that the tests may take beyond a notebook's limit
 
@@ -83,11 +93,83 @@ class Examiner:
         self._log.close()
 
 
+class _Inside:
+    """A process that forks one for each notebook."""
+
+    def __init__(self, prefix: list[str], **options):
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")
+        with tempfile.TemporaryFile() as file:
+            self.process, self._control = _started(
+                "inside", prefix, file, cwd=self._folder.name, **options
+            )
+            self._control.settimeout(_START)
+            try:
+                ready = self._control.recv(1)
+            except OSError:
+                ready = b""
+            if ready != b"r":
+                said = _last_line(file)
+                self.stop()
+                raise SandboxError(f"the sandbox does not start: {said}")
+
+    def fork(self, channel: socket.socket, sandbox: list[str]) -> tuple[socket.socket, int]:
+        """Start a notebook's process; return its keeper's socket and id.
+
+        The keeper makes the notebook's sandbox with the command `sandbox`, and ends it when the
+        socket is closed.
+
+        Raises:
+            SandboxError: it does not start.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with self._lock, theirs:
+                numbers = [channel.fileno(), theirs.fileno()]
+                socket.send_fds(self._control, [b"k"], numbers)
+            send(ours, {"sandbox": sandbox})
+            said, _ = receive(ours, _START)
+            if "pid" not in said:
+                raise SandboxError(f"the sandbox does not start: {said.get('failed')}")
+            return ours, said["pid"]
+        except (EOFError, OSError, WireError) as error:
+            raise SandboxError("the sandbox does not start: its process ended") from error
+
+    def stop(self) -> None:
+        """End the process and all that it has forked."""
+        self._control.close()
+        self.process.kill()
+        self.process.wait()
+        self._folder.cleanup()
+
+
+class _Notebook(NamedTuple):
+    """The process of a notebook: its keeper's socket, the process whose family is watched.
+
+    `own` is what forked it, if that forks no others.
+    """
+
+    keeper: socket.socket
+    pid: int
+    own: _Inside | None = None
+
+    def stop(self) -> None:
+        """End the process and all that it started; return when they have ended."""
+        with self.keeper, contextlib.suppress(OSError):
+            self.keeper.shutdown(socket.SHUT_WR)
+            self.keeper.settimeout(_AFTER)
+            self.keeper.recv(1)
+        if self.own:
+            self.own.stop()
+
+
 class Sandbox:
-    """A learner's process, started anew for each notebook."""
+    """Run learners' notebooks, each in a process and a sandbox of its own."""
 
     def __init__(self, contained: bool):
-        self._contained, self._process = contained, None
+        self._contained, self._lock = contained, threading.Lock()
+        self._forking: _Inside | None = None  # one for all notebooks
+        self._cold = not contained
 
     def run(self, examiner: Examiner, job: dict) -> dict:
         """Return what `examiner` says of a notebook.
@@ -95,21 +177,22 @@ class Sandbox:
         Raises:
             SandboxError: the learner's process cannot start, or takes too much.
         """
-        try:
-            return self._run(examiner, job)
-        finally:
-            self.stop()
-
-    def _run(self, examiner: Examiner, job: dict) -> dict:
         tests, learners = socket.socketpair()
-        with tests, learners:
-            self._start()
-            socket.send_fds(self._control, [b"k"], [learners.fileno()])
-            answers = examiner.start(tests, job)
-        with answers:
-            wrong = self._waited(answers, time.monotonic() + 5 * job["seconds"] + _AFTER)
-            if wrong:
-                self.stop()
+        with tests:
+            with learners:
+                notebook = self._start(learners)
+            try:
+                return self._run(examiner, job, tests, notebook)
+            finally:
+                notebook.stop()
+
+    def _run(
+        self, examiner: Examiner, job: dict, tests: socket.socket, notebook: _Notebook
+    ) -> dict:
+        with examiner.start(tests, job) as answers:
+            end = time.monotonic() + 5 * job["seconds"] + _AFTER
+            if wrong := self._waited(answers, notebook.pid, end):
+                notebook.stop()
             if wrong and not select.select([answers], [], [], _AFTER)[0]:
                 raise SandboxError(f"stopped: {wrong}")
             try:
@@ -120,38 +203,35 @@ class Sandbox:
             result["stopped"] = wrong
         return result
 
-    def _start(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")
-        with tempfile.TemporaryFile() as log:
-            prefix = bwrap_prefix() if self._contained else []
-            options = {} if self._contained else {"env": _environment()}
-            self._process, self._control = _started(
-                "inside", prefix, log, cwd=self._folder.name, **options
-            )
-            self._control.settimeout(_START)
+    def _start(self, channel: socket.socket) -> _Notebook:
+        """Fork a notebook's process; where that does not work, start one for it alone."""
+        if not self._cold:
             try:
-                ready = self._control.recv(1)
-            except OSError:
-                ready = b""
-            if ready != b"r":
-                said = _last_line(log)
-                self.stop()
-                raise SandboxError(f"the sandbox does not start: {said}")
+                with self._lock:
+                    self._forking = self._forking or _Inside(outer_prefix())
+                return _Notebook(*self._forking.fork(channel, bwrap_prefix()))
+            except SandboxError as error:
+                self._cold = True
+                log.warning("each notebook imports PyTorch anew, which takes longer: %s", error)
+        own = _Inside(bwrap_prefix()) if self._contained else _Inside([], env=_environment())
+        try:
+            keeper, _ = own.fork(channel, [])
+        except SandboxError:
+            own.stop()
+            raise
+        return _Notebook(keeper, own.process.pid, own)
 
-    def _waited(self, answers: socket.socket, end: float) -> str:
+    def _waited(self, answers: socket.socket, pid: int, end: float) -> str:
         """Wait for the result; return why the learner's process has to end, or ""."""
         while not select.select([answers], [], [], 0.2)[0]:
-            if self._contained and (wrong := watch(self._process.pid)):
+            if self._contained and (wrong := watch(pid)):
                 return wrong
             if time.monotonic() > end:
                 return "it took too long"
         return ""
 
     def stop(self) -> None:
-        """End the learner's process and all that it started."""
-        if self._process:
-            self._control.close()
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-            self._folder.cleanup()
+        """End what forks the notebooks' processes."""
+        if self._forking:
+            self._forking.stop()
+            self._forking = None

@@ -1,0 +1,92 @@
+"""Move a process that has imported torch into a sandbox that bubblewrap has made.
+
+`inside` forks a process for each notebook. Bubblewrap makes the sandbox, with a shell that waits
+in it, and the process enters the namespaces of that shell: files, processes, network, users and
+the rest. What it then forks has the sandbox's files and processes only, and gives up all rights.
+So a notebook is as contained as if bubblewrap had started its Python.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+
+import psutil
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+# of mounts, control groups, names, messages, users, processes and the network
+_NAMESPACES = (0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000
+               | 0x40000000)  # fmt: skip
+_DIE_WITH_PARENT, _DUMPABLE, _DROP_FROM_BOUND, _NO_NEW_RIGHTS, _AMBIENT = 1, 4, 24, 38, 47
+_CLEAR_ALL = 4
+_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the call, this process
+_WAIT = ["sh", "-c", "echo; read wait"]
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when its parent ends; `parent` is that one's id, seen from here."""
+    _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def enter(command: list[str]) -> subprocess.Popen:
+    """Make a sandbox with `command`, and move into it; what this process forks is inside.
+
+    Return the sandbox's process: all that is inside ends with it.
+
+    Raises:
+        OSError: the sandbox cannot be made or entered, or something would be shared with others.
+    """
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        if any({"w", "s"} <= {*line.split()[1]} for line in file):
+            raise OSError("a library shares memory with the processes that are forked from it")
+    made = subprocess.Popen([*command, *_WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        if not made.stdout.read(1):
+            raise OSError("bubblewrap made no sandbox")
+        *_, shell = psutil.Process(made.pid).children(recursive=True)
+        place = os.pidfd_open(shell.pid)
+        try:
+            _checked(_LIBC.setns(place, _NAMESPACES))
+        finally:
+            os.close(place)
+    except (OSError, ValueError, AttributeError, psutil.Error) as error:
+        made.kill()
+        made.wait()
+        raise OSError(f"the sandbox cannot be entered: {error}") from error
+    return made
+
+
+def give_up_rights() -> None:
+    """Give up what entering a sandbox gives: a process in it has no rights, and gets none.
+
+    Raises:
+        OSError: a right is left.
+    """
+    os.setsid()
+    _prctl(_AMBIENT, _CLEAR_ALL)
+    number = 0
+    with contextlib.suppress(OSError):  # beyond the last capability that the kernel knows
+        while True:
+            _prctl(_DROP_FROM_BOUND, number)
+            number += 1
+    _prctl(_NO_NEW_RIGHTS, 1)
+    _checked(_LIBC.capset(_CAPABILITIES, (ctypes.c_uint32 * 6)()))
+    _prctl(_DUMPABLE, 1)  # its own files in /proc belong to it, as after a start
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        said = dict(line.split(":", 1) for line in file)
+    rights = [int(said[f"Cap{which}"], 16) for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
+    if any(rights) or int(said["NoNewPrivs"]) != 1:
+        raise OSError("the sandbox has rights that it should not have")
+
+
+def _prctl(option: int, value: int) -> None:
+    _checked(_LIBC.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3))
+
+
+def _checked(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

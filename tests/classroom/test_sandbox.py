@@ -1,0 +1,157 @@
+"""A learner's process is forked, and as contained as one that bubblewrap starts."""
+
+import mmap
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+from test_classroom import needs_bubblewrap
+
+from mnist_nb.tools.classroom import containment, entrance, sandbox
+from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
+
+pytestmark = needs_bubblewrap
+# what a process may do and can see: rights, limits, files, namespaces of its own
+SEEN = r"""
+import os, re
+kept = re.compile("(Cap...|NoNewPrivs|Seccomp|[UG]id|Groups|SigBlk|Umask|TracerPid):")
+print(*[line.strip() for line in open("/proc/self/status") if kept.match(line)], sep="\n")
+print(open("/proc/self/limits").read())
+for line in open("/proc/self/mountinfo"):
+    place, options, *rest = line.split()[4:]
+    print(place, options, *[word.split(",")[0] for word in rest[rest.index("-"):]])
+set_by_imports = ("IPYTHONDIR", "TORCHINDUCTOR_CACHE_DIR", "KMP_INIT_AT_FORK",
+                  "KMP_DUPLICATE_LIB_OK")
+print({name: value for name, value in sorted(os.environ.items()) if name not in set_by_imports})
+print(os.getcwd(), sorted(os.listdir("/")), os.listdir("/dev"), os.listdir("/dev/shm"))
+print(sorted(line.split(":")[0].strip() for line in open("/proc/net/dev")))
+print(os.uname().nodename, os.nice(0))
+"""
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+APART = f"import os\nprint([os.readlink(f'/proc/self/ns/{{name}}') for name in {NAMESPACES}])"
+FILES = """
+import os
+for number in sorted(os.listdir("/proc/self/fd"), key=int):
+    try:
+        print(number, os.readlink(f"/proc/self/fd/{number}").split(":")[0].split(" ")[0])
+    except FileNotFoundError:
+        pass
+"""
+OUT = """
+import ctypes, os, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def refused(what, act):
+    try:
+        act()
+        print(what, "WORKS")
+    except OSError as error:
+        print(what, "is refused")
+def call(name, *given):
+    if getattr(libc, name)(*given):
+        raise OSError(ctypes.get_errno(), name)
+program = os.open("/proc/self/exe", os.O_RDONLY)
+refused("its own program", lambda: os.open(f"/proc/self/fd/{program}", os.O_WRONLY))
+refused("a program", lambda: os.open(sys.executable, os.O_WRONLY))
+refused("users", lambda: call("unshare", 0x10000000))
+refused("mounts", lambda: call("unshare", 0x00020000))
+refused("a mount", lambda: call("mount", b"none", b"/tmp", b"tmpfs", 0, None))
+refused("an unmount", lambda: call("umount2", b"/tmp", 2))
+refused("a root", lambda: os.chroot("/tmp"))
+refused("a name", lambda: call("sethostname", b"x", 1))
+refused("the sandbox of another process", lambda: call("setns", os.pidfd_open(1), 0x00020000))
+refused("a limit", lambda: open("/proc/sys/user/max_user_namespaces", "w").write("9"))
+said = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
+print([line for line in said.splitlines() if line.startswith(("CapEff", "NoNew"))])
+print([name for name in os.listdir("/proc") if name.isdigit() and
+       b"classroom" in open(f"/proc/{name}/cmdline", "rb").read() and int(name) != os.getpid()])
+"""
+LEFT = """
+import os, torch
+open("/tmp/left", "w").write("x"); open("/dev/shm/left", "w").write("x")
+torch.left = True
+os.environ["LEFT"] = "x"
+"""
+FOUND = """
+import os, torch
+print(os.listdir("/tmp"), os.listdir("/dev/shm"), hasattr(torch, "left"), "LEFT" in os.environ)
+"""
+
+
+@pytest.fixture(scope="module")
+def processes():
+    learners, examiner = Sandbox(contained=True), Examiner({"one": []})
+    yield learners, examiner
+    learners.stop()
+    examiner.stop()
+
+
+def shown(learners: Sandbox, examiner: Examiner, source: str) -> str:
+    """What a learner's cell with this source prints."""
+    cell = {"id": "own", "source": source, "code": True}
+    result = learners.run(examiner, {"exercise": "one", "cells": [cell], "seconds": 60})
+    return "".join(str(o.get("text", o)) for outputs in result["cells"] for o in outputs).strip()
+
+
+def started(source: str) -> str:
+    """What the same Python code prints in a sandbox in which bubblewrap starts Python."""
+    prefix = [*containment.prlimit_prefix(), *containment.bwrap_prefix()]
+    done = subprocess.run([*prefix, sys.executable, "-c", source], capture_output=True, text=True)
+    return (done.stdout + done.stderr).strip()
+
+
+def test_it_has_the_rights_limits_files_and_names_of_one_that_bubblewrap_starts(processes):
+    seen = shown(*processes, SEEN)
+    assert processes[0]._forking and not processes[0]._cold
+    assert "CapEff:\t0000000000000000" in seen and seen == started(SEEN)
+
+
+def test_it_shares_no_namespace_with_what_forks_it_nor_with_the_machine(processes):
+    inside = eval(shown(*processes, APART))
+    (forking,) = psutil.Process(processes[0]._forking.process.pid).children()
+    for process in (psutil.Process(), forking):
+        where = [os.readlink(f"/proc/{process.pid}/ns/{name}") for name in NAMESPACES]
+        assert not {*where} & {*inside}
+
+
+def test_it_has_no_file_open_but_the_streams_its_outputs_and_the_channel(processes):
+    kinds = [line.split()[1] for line in shown(*processes, FILES).splitlines()]
+    assert sorted(kinds) == ["/dev/null", "/memfd", "/memfd", "/memfd", "socket"]
+
+
+def test_it_can_change_neither_its_program_nor_its_sandbox_and_sees_no_process_of_ours(processes):
+    said = shown(*processes, OUT)
+    assert "WORKS" not in said and said.count("is refused") == 10, said
+    assert "['CapEff:\\t0000000000000000', 'NoNewPrivs:\\t1']" in said
+    assert said.splitlines()[-1] == "[]"
+
+
+def test_memory_that_forked_processes_would_share_is_refused():
+    with mmap.mmap(-1, 4096), pytest.raises(OSError, match="shares memory"):
+        entrance.enter(["false"])
+    with pytest.raises(OSError, match="made no sandbox"):
+        entrance.enter(["false"])
+
+
+def test_nothing_is_left_for_the_next_notebook(processes):
+    assert shown(*processes, LEFT) == ""
+    assert shown(*processes, FOUND) == "['.ipython'] [] False False"
+
+
+def test_each_notebook_has_random_numbers_of_its_own(processes):
+    draw = "import random, torch, numpy.random as n\n"
+    draw += "print(random.random(), n.rand(), torch.rand(1).item())"
+    drawn = [shown(*processes, draw).split() for _ in range(2)]
+    assert not {*drawn[0]} & {*drawn[1]}
+
+
+def test_where_a_sandbox_cannot_be_entered_each_process_is_started_in_one(monkeypatch, caplog):
+    monkeypatch.setattr(sandbox, "outer_prefix", lambda: ["false"])
+    learners, examiner = Sandbox(contained=True), Examiner({"one": []})
+    try:
+        assert shown(learners, examiner, "print(6 * 7)") == "42"
+        assert "imports PyTorch anew" in caplog.text
+    finally:
+        learners.stop()
+        examiner.stop()
