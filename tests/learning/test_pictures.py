@@ -113,7 +113,7 @@ def test_a_stored_picture_is_the_one_in_the_html_with_half_its_pixels(output, ce
     assert large.format == "WEBP"
     assert all(abs(b - 2 * s) <= 1 for b, s in zip(large.size, small.size, strict=True))
     both = [np.asarray(p.convert("L").resize((70, 40)), dtype=float) for p in (small, large)]
-    assert np.abs(both[0] - both[1]).mean() < 8
+    assert np.abs(both[0] - both[1]).mean() < 15  # of 255; charts differ by about 1
 
 
 NUMBER = re.compile(r"\d+\.\d+%?|\d+%")

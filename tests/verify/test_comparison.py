@@ -249,8 +249,8 @@ def shown(figure, pictures=True) -> list:
         figures.show(figure, alt="alt")
     data = dict(display.call_args.args[0])
     data["image/png"] = base64.b64encode(data["image/png"]).decode()
-    output = nbformat.v4.new_output("display_data", data, **display.call_args.kwargs)
-    del output["raw"]
+    metadata = display.call_args.kwargs["metadata"]
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     if not pictures:
         (output,) = without_pictures([output])
         del output.data["image/png"]
