@@ -67,7 +67,7 @@ data: $(MADE)  ## download MNIST and verify each file's checksum
 lab: data build/lab/default-37a8.jupyterlab-workspace  ## open JupyterLab on the walkthrough
 	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	JUPYTERLAB_WORKSPACES_DIR="$(CURDIR)/build/lab" \
-	$(PY) -m jupyterlab --ServerApp.root_dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	$(PY) -m jupyterlab --ServerApp.root_dir=. --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 # the initial window layout; JupyterLab saves changes in this copy
 build/lab/default-37a8.jupyterlab-workspace: jupyter/first.jupyterlab-workspace

@@ -3,7 +3,6 @@
 The functions return Matplotlib figures; `show` displays one with its alt text.
 """
 
-import io
 import math
 from collections.abc import Sequence
 
@@ -13,28 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
+from mnist_nb.figures.showing import show as show
+
 # Okabe and Ito's palette, without its black and yellow
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # fmt: skip
 GREY = "#595959"
 
 matplotlib.rc("font", size=12)  # readable at the back of a room
-
-
-def show(figure: Figure, alt: str) -> None:
-    """Display `figure` as a PNG, with `alt` as its alt text and as plain text.
-
-    The PNG has no date and no version in it, so the same picture has the same bytes.
-    """
-    from IPython.display import display
-
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=100, metadata={"Software": None})
-    display(
-        {"image/png": png.getvalue(), "text/plain": alt},
-        metadata={"image/png": {"alt": alt}},
-        raw=True,
-    )
 
 
 def axes(width: float = 7, height: float = 4, **labels: str) -> tuple[Figure, object]:

@@ -4,6 +4,7 @@ Their looks are compared as pictures, in test_pictures.py: colours, lines and ma
 layout, fonts, grid lines, ticks, which way is up.
 """
 
+import base64
 import io
 import math
 
@@ -12,7 +13,8 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from bs4 import BeautifulSoup
+from PIL import Image, ImageColor
 
 from mnist_nb import figures
 from mnist_nb.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, many_runs
@@ -211,6 +213,31 @@ def test_a_figure_is_the_same_bytes_each_time_and_carries_its_alt_text(monkeypat
     picture = Image.open(io.BytesIO(data["image/png"]))
     assert picture.format == "PNG" and picture.size == (700, 400)
     assert set(picture.info) == {"dpi"}  # no version, no date
+
+
+def shown_in_html(figure, alt, monkeypatch):
+    """Return the image element that `show` displays, and its picture."""
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
+    figures.show(figure, alt)
+    (image,) = BeautifulSoup(shown[0]["text/html"], "html.parser").find_all()
+    return image, Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
+
+
+def test_the_html_has_the_alt_text_and_the_same_picture_with_twice_the_pixels(monkeypatch):
+    alt = 'From "3" to <4> & on.'
+    image, picture = shown_in_html(figures.curves({"a": ([1, 2], [3, 4])}), alt, monkeypatch)
+    assert image["alt"] == alt
+    assert picture.size == (1400, 800) and (image["width"], image["height"]) == ("700", "400")
+    assert picture.getpixel((2, 2)) == (255, 255, 255) and not picture.info.get("exif")
+    colours = {colour for _, colour in picture.getcolors(1 << 20)}
+    assert ImageColor.getrgb(BLUE) in colours  # none is lost to make it small
+
+
+def test_only_figures_that_show_no_pixels_turn_dark(monkeypatch):
+    chart, _ = shown_in_html(figures.curves({"a": ([1, 2], [3, 4])}), "A line.", monkeypatch)
+    digits, _ = shown_in_html(figures.images(torch.rand(2, 28, 28)), "Digits.", monkeypatch)
+    assert (chart["class"], digits["class"]) == (["mnist-nb-chart"], ["mnist-nb-pixels"])
 
 
 def test_a_logarithmic_axis_has_plain_numbers_at_1_2_and_5():

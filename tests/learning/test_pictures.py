@@ -21,6 +21,7 @@ from PIL import Image
 from mnist_nb import figures
 from mnist_nb.figures import diagrams, loop
 from mnist_nb.loading import load
+from mnist_nb.tools.verify.pictures import pictures
 
 HISTORY = [
     {"epoch": epoch, "train_loss": training, "val_loss": validation}
@@ -96,7 +97,7 @@ STORED = [
 
 @pytest.mark.parametrize(("output", "cell", "notebook"), STORED)
 def test_a_stored_picture_is_whole_fits_the_page_and_shows_something(output, cell, notebook):
-    assert set(output.data) == {"image/png", "text/plain"}
+    assert set(output.data) == {"text/html", "image/png", "text/plain"}
     picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"], validate=True)))
     picture.load()  # all of it, or an error
     assert picture.format == "PNG" and set(picture.info) == {"dpi"}  # no version, no date
@@ -104,6 +105,15 @@ def test_a_stored_picture_is_whole_fits_the_page_and_shows_something(output, cel
     ink = np.asarray(picture.convert("L")) < 200
     assert 0.01 < ink.mean() < 0.5
     assert ink[:, : picture.width // 2].any() and ink[:, picture.width // 2 :].any()
+
+
+@pytest.mark.parametrize(("output", "cell", "notebook"), STORED)
+def test_a_stored_picture_is_the_one_in_the_html_with_half_its_pixels(output, cell, notebook):
+    small, large = pictures([output])
+    assert large.format == "WEBP"
+    assert all(abs(b - 2 * s) <= 1 for b, s in zip(large.size, small.size, strict=True))
+    both = [np.asarray(p.convert("L").resize((70, 40)), dtype=float) for p in (small, large)]
+    assert np.abs(both[0] - both[1]).mean() < 15  # of 255; charts differ by about 1
 
 
 NUMBER = re.compile(r"\d+\.\d+%?|\d+%")

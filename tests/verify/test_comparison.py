@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from functools import cache, partial
+from unittest import mock
 
 import nbformat
 import numpy as np
@@ -22,7 +23,7 @@ from mnist_nb.tools.verify.comparison import (
 )
 from mnist_nb.tools.verify.normal_form import CEILINGS
 from mnist_nb.tools.verify.outputs import compare_cell
-from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
+from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures, without_pictures
 
 
 @pytest.mark.parametrize(
@@ -270,13 +271,23 @@ def test_only_tagged_cells_are_forgiven_and_unexecuted_ones_never(tmp_path):
     assert "stored without being executed" in report
 
 
-def shown(figure=None) -> list:
-    """The output of a cell that shows `figure`, with the alt text "alt"."""
-    data = {"text/plain": "alt"}
-    if figure:
-        data["image/png"] = base64.b64encode(png(figure)).decode()
-    metadata = {"image/png": {"alt": "alt"}}
-    return [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
+def shown(figure, pictures=True) -> list:
+    """The output of a cell that shows `figure` as "alt", with or without its pictures."""
+    with mock.patch("IPython.display.display") as display:
+        figures.show(figure, alt="alt")
+    data = dict(display.call_args.args[0])
+    data["image/png"] = base64.b64encode(data["image/png"]).decode()
+    metadata = display.call_args.kwargs["metadata"]
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
+    if not pictures:
+        (output,) = without_pictures([output])
+        del output.data["image/png"]
+    return [output]
+
+
+def with_other_html(outputs: list, there: str, instead: str) -> list:
+    outputs[0].data["text/html"] = outputs[0].data["text/html"].replace(there, instead)
+    return outputs
 
 
 def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_path):
@@ -289,6 +300,8 @@ def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_
     right, swapped = figures.curves({"a": up, "b": down}), figures.curves({"a": down, "b": up})
     lower = figures.curves({"a": up, "b": down})
     lower.set_size_inches(7, 3)
+    only_in_the_html = shown(right)
+    only_in_the_html[0].data["text/html"] = shown(swapped)[0].data["text/html"]
     report = nbval(
         tmp_path,
         (cell, shown(right), {}),
@@ -296,14 +309,17 @@ def test_a_picture_that_is_not_the_stored_one_fails_and_the_report_says_how(tmp_
         (cell, shown(swapped), {"tags": ["nbval-approx"], "nbval": {"atol": 0.1}}),
         (cell, shown(swapped), {"nbval": {"picture": 60}}),
         (cell, shown(lower), {"nbval": {"picture": 60}}),
-        (cell, shown(), {}),
+        (cell, shown(right, pictures=False), {}),
+        (cell, only_in_the_html, {}),
+        (cell, with_other_html(shown(right), 'alt="alt"', 'alt="all"'), {}),
     )
     failed = {line.split("::")[1].split()[1] for line in report.splitlines() if "FAILED" in line}
-    assert failed == {"1", "2", "4", "5"}, report
+    assert failed == {"1", "2", "4", "5", "6", "7"}, report
     told = report.partition("short test summary")[0]  # which repeats it all where CI is set
     assert told.count("Picture 1 differs from the stored one") == 2 and "by Matplotlib 3." in told
+    assert told.count("Picture 2 differs from the stored one") == 1
     assert "size (700, 400), but (700, 300) is stored" in report
-    assert "draws 1 pictures, but 0 are stored" in report
+    assert "draws 2 pictures, but 0 are stored" in report
 
 
 def jpeg(colour: str) -> str:

@@ -90,6 +90,11 @@ def no_alt(notebook):
     output.metadata["image/png"]["alt"] = "a figure"
 
 
+def no_alt_in_the_html(notebook):
+    output = cell_with(notebook, "image/png").outputs[0]
+    output.data["text/html"] = output.data["text/html"].replace("alt=", "title=")
+
+
 def injected(notebook):
     cell_with(notebook, "text/plain").metadata["tags"] = ["injected-parameters"]
 
@@ -149,7 +154,8 @@ def constant_that_is_gone(notebook):
 
 @pytest.mark.parametrize(
     "spoil",
-    [no_count, ran_twice, outputs_gone, stderr, error, no_alt, injected, ignored, skipped,
+    [no_count, ran_twice, outputs_gone, stderr, error, no_alt,
+     no_alt_in_the_html, injected, ignored, skipped,
      timing, widget, machine_path, same_id, wide, tolerance(atol=1e9), tolerance(atol=0.031),
      tolerance(rtol=0.1), tolerance(ulp=6), tolerance(picture=5.1), tolerance(picture=255),
      tolerance(atol=-1), tolerance(atol="0.001"), tolerance(atol=True), tolerance(tol=0.001),

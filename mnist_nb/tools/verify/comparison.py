@@ -18,7 +18,7 @@ from typing import Any
 from nbval.plugin import IPyNbCell
 
 from mnist_nb.tools.verify.normal_form import DEFAULTS, LIVE, WIDGET
-from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures
+from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures, without_pictures
 
 # matches 12, -1.5, .5 and 1e-3; not v1.2, 3.11.2 or 0.5s; a comma ends a number
 _NUMBER = re.compile(
@@ -223,17 +223,15 @@ def compare_more(item: IPyNbCell) -> None:
         if wrong := different_parts(stored, new):
             item.comparison_traceback = [wrong]
             return False
+        before, now = without_pictures(stored), without_pictures(new)
         if approximate:
-            replace_close_in_outputs(stored, new, **tolerance)
-        if not exact(new, stored, skip_compare):
-            return False
-        wrong = (
-            different_pictures(stored, new, allowed)
-            or different_order(stored, new)
-            or different_metadata(stored, new)
-        )
+            replace_close_in_outputs(before, now, **tolerance)
+        equal = exact(now, before, skip_compare)
+        wrong = different_pictures(stored, new, allowed)
+        if equal and not wrong:
+            wrong = different_order(before, now) or different_metadata(before, now)
         if wrong:
             item.comparison_traceback.append(wrong)
-        return not wrong
+        return equal and not wrong
 
     item.compare_outputs = compare_outputs

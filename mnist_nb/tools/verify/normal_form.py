@@ -3,6 +3,7 @@
 `refresh` writes the normal form; `make lint` reports the rules that a notebook breaks.
 """
 
+import html
 import json
 import re
 import statistics
@@ -96,9 +97,13 @@ def _broken_rules_of_cell(cell: nbformat.NotebookNode) -> list[str]:
     for output in cell.get("outputs", []):
         if output.output_type == "error" or output.get("name") == "stderr":
             found.append("has an error or something on stderr among its outputs")
-        png = output.get("metadata", {}).get("image/png", {})
-        if "image/png" in output.get("data", {}) and len(png.get("alt", "")) < 20:
-            found.append("has a figure without an alt text of at least 20 characters")
+        if "image/png" in output.get("data", {}):
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+            if len(alt) < 20:
+                found.append("has a figure without an alt text of at least 20 characters")
+            elif f'alt="{html.escape(alt)}"' not in output.data.get("text/html", ""):
+                found.append("has a figure whose alt text JupyterLab does not show, as its HTML "
+                             "lacks it; display it with figures.show")  # fmt: skip
         if output.get("execution_count", cell.execution_count) != cell.execution_count:
             found.append("has an output with a different execution count; run make refresh")
         if path := _MACHINE_PATH.search(str(output)):

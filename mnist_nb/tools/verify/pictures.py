@@ -1,7 +1,9 @@
 """Measure how much the pictures that a cell draws differ from the stored ones."""
 
 import base64
+import copy
 import io
+import re
 
 import matplotlib
 import numpy as np
@@ -14,6 +16,7 @@ from mnist_nb.tools.verify.normal_form import DEFAULTS
 # tolerance. One wrong letter makes a difference of 1.7, two swapped series one of 5 to 30.
 ALLOWED = DEFAULTS["picture"]
 _PICTURES = "image/png", "image/jpeg"  # nbval ignores these
+_IN_HTML = re.compile(r"(?<=\bdata:image/)(png|jpeg|webp);base64,([A-Za-z0-9+/=]+)")
 
 
 def picture_distance(stored: Image.Image, new: Image.Image) -> float:
@@ -47,13 +50,31 @@ def _on_white(picture: Image.Image) -> np.ndarray:
 
 
 def pictures(outputs: list) -> list[Image.Image]:
-    """Return the PNG and JPEG pictures among the `outputs`, in their order."""
-    data = [o.data[kind] for o in outputs for kind in _PICTURES if kind in o.get("data", {})]
-    return [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in data]
+    """Return the pictures among the `outputs` and inside their HTML, in their order."""
+    return [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in _encoded(outputs)]
+
+
+def _encoded(outputs: list) -> list[str]:
+    found = []
+    for data in (output.get("data", {}) for output in outputs):
+        found += [data[kind] for kind in _PICTURES if kind in data]
+        found += [picture for _, picture in _IN_HTML.findall(str(data.get("text/html", "")))]
+    return found
+
+
+def without_pictures(outputs: list) -> list:
+    """Return a copy of `outputs` whose HTML has no pictures in it, to compare the rest as text."""
+    copied = copy.deepcopy(outputs)
+    for data in (output.get("data", {}) for output in copied):
+        if isinstance(data.get("text/html"), str):
+            data["text/html"] = _IN_HTML.sub("picture", data["text/html"])
+    return copied
 
 
 def different_pictures(stored: list, new: list, allowed: float = ALLOWED) -> str:
     """Return a sentence about the first difference among the pictures, or ""."""
+    if _encoded(stored) == _encoded(new):
+        return ""
     before, now = pictures(stored), pictures(new)
     if len(before) != len(now):
         return f"The cell draws {len(now)} pictures, but {len(before)} are stored."
