@@ -122,7 +122,11 @@ window.sectionsToSearch = (all) => {
   show();
 };
 function openSearch() {
-  if (!sections) document.head.append(make("script", {src: `${root}search.js`}));
+  if (!sections) {
+    const script = make("script", {src: `${root}search.js`});
+    script.onerror = () => (count.textContent = "No search here: search.js is not with this page");
+    document.head.append(script);
+  }
   results.showModal();
   field.select();
 }
