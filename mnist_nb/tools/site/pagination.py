@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 # Heights in pixels at 1280 x 720 with slides.css. An estimate is enough, as slides.js shrinks
 # slides that are still too tall.
 HEIGHT = 590  # below the heading
-CODE_LINE, OUTPUT_LINE, GAP = 27, 24, 24
+CODE_LINE, OUTPUT_LINE, GAP, _HEADING = 27, 24, 24, 70
 _TEXT_LINE, _LETTERS, _BESIDE_LETTERS = (
     34,
     88,
@@ -29,8 +29,8 @@ _WORDS = ("text", "item", "question", "answer")
 _APART = {
     "text": {"text": 0.2, "item": 0.6, "question": 0.3, "code": 0.6, "figure": 1.5},
     "item": {"text": 0.2, "item": 0.5, "question": 0.2, "code": 0.5, "figure": 1.5},
-    "question": {"text": 0.5, "code": 1.0, "figure": 2.0},
-    "code": {"text": 0.4, "question": 0.2, "code": 0.3, "output": 2.0, "figure": 2.0},
+    "question": {"text": 0.5, "code": 3.0, "figure": 4.0},
+    "code": {"text": 0.4, "question": 0.2, "code": 0.3, "output": 6.0, "figure": 6.0},
     "output": {"answer": 1.0, "question": 0.0, "code": 0.2, "output": 0.5, "figure": 0.5},
     "figure": {"answer": 1.2, "question": 0.0, "code": 0.2, "output": 0.5, "figure": 0.2},
     "answer": {"answer": 0.3, "item": 0.6, "question": 0.0, "code": 0.6, "figure": 1.5},
@@ -52,15 +52,16 @@ class Piece(NamedTuple):
 
 
 def paginate(pieces: list[Piece]) -> list[list[Piece]]:
-    """Return the pieces as slides, cut where it costs least; a heading always starts a slide."""
+    """Return the pieces as slides, cut where it costs least.
+
+    A heading starts a slide, unless short sections have room on one.
+    """
     best = [(0.0, 0)]  # of the first n pieces: the lowest price, and where its last slide starts
     for end in range(1, len(pieces) + 1):
         prices = []
         for start in range(end - 1, -1, -1):
             price = best[start][0] + _apart(pieces, start) + _price(pieces[start:end])
             prices.append((price, start))
-            if pieces[start].kind == "heading":
-                break
         best.append(min(prices))
     slides, end = [], len(pieces)
     while end:
@@ -72,10 +73,12 @@ def paginate(pieces: list[Piece]) -> list[list[Piece]]:
 
 def beside(slide: list[Piece]) -> bool:
     """Does the figure of this slide go beside the rest, as two columns?"""
-    figures = [piece for piece in slide if piece.kind == "figure"]
+    kinds = [piece.kind for piece in slide]
+    if kinds.count("figure") != 1 or kinds.count("heading") > 1:
+        return False
     rest = [piece for piece in slide if piece.cell and piece.kind not in ("figure", "heading")]
     wide = any(p.kind == "output" or p.width > _NARROW or "$$" in p.cell.source for p in rest)
-    return len(figures) == 1 and figures[0].height > HEIGHT / _WIDEST and bool(rest) and not wide
+    return bool(rest) and not wide and slide[kinds.index("figure")].height > HEIGHT / _WIDEST
 
 
 def _apart(pieces: list[Piece], start: int) -> float:
@@ -89,16 +92,20 @@ def _apart(pieces: list[Piece], start: int) -> float:
 
 
 def _price(slide: list[Piece]) -> float:
-    """Return what the empty room on a slide costs, or what is too much."""
+    """Return what the empty room on a slide costs, or what is too much, or a second section."""
+    heads = [piece for piece in slide if piece.kind == "heading"]
+    if len(heads) > 1 and (slide[0].kind != "heading" or slide[0].cell.source.startswith("# ")):
+        return 99  # the rest of a section, or the title, goes with no other section
     if beside(slide):
-        more = _LETTERS / _BESIDE_LETTERS  # times as many lines
-        filled = sum(p.height * (more if p.kind in _WORDS else 1)
+        longer = _LETTERS / _BESIDE_LETTERS  # times as many lines
+        filled = sum(p.height * (longer if p.kind in _WORDS else 1)
                      for p in slide if p.kind != "figure")  # fmt: skip
         filled = max(filled, 0.8 * HEIGHT)
     else:
         filled = sum(_below(p.height) if p.kind == "figure" else p.height for p in slide)
-    part = filled / HEIGHT
-    return 1.5 * (1 - part) ** 2 if part <= 1 else 4 * (part - 1)
+    more = max(len(heads) - 1, 0)
+    part = (filled + more * _HEADING) / HEIGHT
+    return 0.4 * more + (1.5 * (1 - part) ** 2 if part <= 1 else 4 * (part - 1))
 
 
 def _below(height: int) -> int:

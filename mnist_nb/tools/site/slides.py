@@ -67,11 +67,8 @@ def _titled(slides: list[list[Piece]]) -> Iterator[list[Piece]]:
     """Yield the slides; one that goes on with a section starts with its heading again."""
     title = []
     for slide in slides:
-        if slide[0].kind == "heading":
-            title = [slide[0]]
-            yield slide
-        else:
-            yield [*copy.deepcopy(title), *slide]
+        yield slide if slide[0].kind == "heading" else [*copy.deepcopy(title), *slide]
+        title = [piece for piece in slide if piece.kind == "heading"][-1:] or title
 
 
 def _cells(slide: list[Piece]) -> list[NotebookNode]:
