@@ -68,8 +68,8 @@ site-instructor: data build/student/mnist-nb-student.zip  ## the same with solut
 build/student/mnist-nb-student.zip: build/nbgrader/.ready FORCE
 	@$(WITH_NBGRADER) $(COMMAND) student
 
-slides: $(MADE)  ## write the notebooks as slides that work offline, in build/slides
-	@$(COMMAND) slides $(ARGS)
+slides: $(MADE)  ## write the notebooks as slides that work offline and as PDF, in build/slides
+	@$(COMMAND) slides --pdf $(ARGS)
 
 bench: data build/peers/.ready  ## measure how long training, runs and sweeps take
 	PYTHONPATH="build/peers:$(CURDIR)" $(PY) studies/bench.py

@@ -185,12 +185,22 @@ def site(output: Path | None, instructor: bool) -> None:
 @click.argument("notebooks", nargs=-1, type=PATH, metavar="[NOTEBOOK]...")
 @click.option("-o", "--output", type=PATH, default=Path("build/slides"), show_default=True,
               help="Folder for the slides.")  # fmt: skip
-def slides(notebooks: tuple[Path, ...], output: Path) -> None:
+@click.option(
+    "--pdf", is_flag=True, help="Print each file as PDF, too, with this machine's Chromium."
+)
+def slides(notebooks: tuple[Path, ...], output: Path, pdf: bool) -> None:
     """Write notebooks (default: all chapters) as slides, one file each; press S for the notes."""
+    from mnist_nb.tools.site.pdf import PublishError, write_pdf
     from mnist_nb.tools.site.slides import build_slides
 
-    for path in build_slides(output, list(notebooks)):
+    decks = build_slides(output, list(notebooks))
+    for path in decks:
         click.echo(path)
+    try:
+        for path in decks if pdf else ():
+            click.echo(write_pdf(path))
+    except PublishError as error:  # the slides are there
+        click.echo(error, err=True)
 
 
 @click.command()

@@ -211,17 +211,16 @@ def foreign_scripts(soup: BeautifulSoup) -> list:
     return [t for t in tags if t.get("type") != "application/json" and t.string not in own]
 
 
-def test_no_page_loads_anything_and_no_page_but_the_slides_has_a_script_beside_live_parts(site):
+def test_no_page_loads_anything_as_its_scripts_and_fonts_are_in_it(site):
     for path in html_files(site):
         soup = soup_of(path)
         assert not soup.find_all(["link", "iframe", "object", "embed", "video", "audio"])
         assert all(tag["src"].startswith("data:") for tag in soup.find_all(src=True)), path
         style = "".join(tag.get_text() for tag in soup.find_all("style"))
         assert not re.search(r"@import|url\((?!['\"]?data:)", style), path
-        outside = [s for s in soup.find_all("script") if s.find_parent("main") is None]
         assert not foreign_scripts(soup), path
-        assert not outside or path.parent.name == "slides", path
         assert path.parent.name != "slides" or not soup.main.find("script"), path
+        assert path.stat().st_size < 1_000_000 or path.parent.name == "slides", path
 
 
 def test_a_notebook_from_elsewhere_brings_no_script_to_its_page_and_its_slides(tmp_path):
@@ -248,11 +247,6 @@ def test_a_notebook_from_elsewhere_brings_no_script_to_its_page_and_its_slides(t
     assert stored == ['{"from": "pad"}']
     for soup in (page, deck):
         assert [b.parent.get_text() for b in soup.main.find_all("b")] == ["a still picture"] * 4
-
-
-def test_every_page_is_smaller_than_a_megabyte(site):
-    sizes = {path.name: path.stat().st_size for path in site.glob("*.html")}
-    assert max(sizes.values()) < 1_000_000, sizes
 
 
 @pytest.mark.parametrize("folder", [".", "slides"])
@@ -370,20 +364,6 @@ def test_what_the_metadata_of_a_cell_says_about_slides_is_done(tmp_path):
     assert first.aside.get_text(strip=True) == "whispered" and "left out" not in str(first)
     assert first.find_all("p")[0].get_text(strip=True) == ("A. " * 90).strip()
     assert second.select(".fragment")[0].get_text(strip=True) == "three"
-
-
-def test_a_question_starts_a_slide_once_one_has_been_answered(tmp_path):
-    def asked(source, answer):
-        output = new_output("execute_result", {"text/plain": answer}, execution_count=1)
-        return new_markdown_cell(source), new_code_cell("1 + 1", outputs=[output])
-
-    sections = deck_of(
-        tmp_path, new_markdown_cell("# Sums\n\nSums are simple."), *asked("What is it?", "2"),
-        *asked("It is two. What is it again?", "two"),
-    )  # fmt: skip
-    first, second = [section.get_text(" ") for section in sections]
-    assert "What is it?" in first and "It is two." in first
-    assert "What is it again?" in second and "two" in second and "Sums" in second
 
 
 def test_code_that_draws_is_folded_on_pages_and_slides_and_its_output_is_not(tmp_path):

@@ -1,5 +1,6 @@
 """Convert a notebook to HTML; `pages` and `slides` call it with different templates."""
 
+import base64
 import functools
 import posixpath
 import re
@@ -24,7 +25,14 @@ from mnist_nb.tools.runs.keeping import output_folder_error
 from mnist_nb.tools.runs.run import read_notebook
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_PLUS_MINUS = "&#x000B1;"  # latex2mathml takes it for a name, which has no space around it
+_FUNCTION = re.compile(r"(?<=<mi>ln</mi>)(?!<mo)")
 _NUMBER = re.compile(r"[-+−±\d.,:/%e\s]*|nan|inf")
+
+
+# So that formulas look the same on every system: STIX Math 1.1.1, under the SIL Open Font License
+# (see the names in the file), cut down to the characters of formulas, and renamed.
+MATH_FONT = Path(__file__).parent / "templates" / "mnist_nb" / "math.woff"
 
 
 class PublishError(Problem):
@@ -123,6 +131,8 @@ def export(
     for table in soup.find_all("table"):
         _fix_table(table, soup)
     _fix_scripts(soup, alive=template == "page.html.j2")
+    if soup.find("math"):
+        soup.style.append(_math_style())
     for image in soup.find_all("img", alt=False):
         image["alt"] = "No description has been provided for this image"
     for box in soup.select("pre, .scroll"):  # make it focusable, to scroll by keyboard
@@ -142,9 +152,18 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
         raise output_folder_error(folder, error) from error
 
 
+@functools.cache
+def _math_style() -> str:
+    font = base64.b64encode(MATH_FONT.read_bytes()).decode()
+    face = f'font-family: "Notebook Math"; src: url("data:font/woff;base64,{font}")'
+    return f'@font-face {{ {face} }}\nmath {{ font-family: "Notebook Math", math; }}\n'
+
+
 def _mathml(tex: str, display: str) -> str:
     try:
-        return convert(tex, display=display)
+        mathml = convert(tex, display=display)
+        mathml = mathml.replace(f"<mi>{_PLUS_MINUS}</mi>", f"<mo>{_PLUS_MINUS}</mo>")
+        return _FUNCTION.sub('<mspace width="0.17em"/>', mathml)
     except Exception as error:  # latex2mathml raises many kinds
         raise PublishError(
             f"the formula {tex!r} cannot be made into MathML ({error}); correct it in the "

@@ -1,4 +1,7 @@
-"""Build the site: each notebook as one HTML file without scripts or requests, and an index."""
+"""Build the site: each notebook as one HTML file, an index, and what a search needs.
+
+A page asks for nothing, and reads without JavaScript; page.js adds buttons, keys and the search.
+"""
 
 import re
 from itertools import takewhile
@@ -16,11 +19,20 @@ from mnist_nb.tools.site.html import (
     write_files,
 )
 from mnist_nb.tools.site.live import parts_of
+from mnist_nb.tools.site.search import search_script, sections_of
 from mnist_nb.tools.site.slides import build_slides
 
 _SOLUTION = re.compile(r"###\s*BEGIN (SOLUTION|HIDDEN TESTS)")
 # sections of all chapters, which the index leaves out
 _EVERYWHERE = ("What you can do now", "Check yourself", "Exercises", "Further reading")
+# the groups of pages in the contents
+_TITLES = {
+    "chapters": "Chapters",
+    "exercises": "Exercises",
+    "words": "Words",
+    "solutions": "Solutions",
+    "guides": "For instructors",
+}
 _MAP = "Where to go from here"  # the section that the index repeats
 # what only the instructor's site has
 _NOT_FOR_LEARNERS = (f"{GUIDE.stem}.html", GUIDE.name, "solutions/*.html", "solutions/*.ipynb")
@@ -47,17 +59,22 @@ def build_site(
     groups = _groups(notebooks, instructor)
     pages = [page for group in groups.values() for page in group]
     published = {page.name for page in pages}
-    files, done, ways = {}, {}, ""
+    listed_as = {_TITLES[kind]: group for kind, group in groups.items()}
+    files, done, found, ways = {}, {}, [], ""
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         parts, beside = parts_of(page)
-        around = {"here": page, "before": before, "after": after, "parts": parts}
+        around = {"here": page, "before": before, "after": after, "parts": parts,
+                  "site": listed_as, "twin": _twin(page, groups)}  # fmt: skip
         html = export(page.notebook, "page.html.j2", page.name, published, page=around)
         heads = [(head["id"], head.get_text()) for head in html.main.find_all("h2", id=True)]
         done[page.name] = page._replace(sections=[h for h in heads if h[1] not in _EVERYWHERE])
-        files[f"{page.name}.html"] = html.encode()
         ways = ways or _section(html, _MAP)
+        found += sections_of(html.main, page)
+        _link_sections(html, heads)
+        files[f"{page.name}.html"] = html.encode()
         files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
         files |= beside
+    files["search.js"] = search_script(found).encode()
     archives = {path.name: path.read_bytes() for path in sorted(student.glob("*.zip"))}
     template = exporter("map.html.j2").environment.get_template("map.html.j2")
     listed = {kind: [done[page.name] for page in group] for kind, group in groups.items()}
@@ -118,3 +135,26 @@ def _section(html: BeautifulSoup, title: str) -> str:
     following = heading.find_next_siblings() if heading else ()
     below = takewhile(lambda tag: tag.name != "h2", following)
     return "".join(str(tag) for tag in below if tag.name != "details")
+
+
+def _twin(page: Page, groups: dict[str, list[Page]]) -> Page | None:
+    """Return the exercises of a chapter, or the chapter of exercises; they share a file name."""
+    kind = "exercises" if page.slides else "chapters"
+    others = (other for other in groups[kind] if other.name != page.name)
+    return next((other for other in others if other.path.name == page.path.name), None)
+
+
+def _link_sections(html: BeautifulSoup, heads: list[tuple[str, str]]) -> None:
+    """List the page's sections in its contents, and make each heading a link to itself."""
+    sections = html.new_tag("ul", attrs={"class": "sections"})
+    for name, title in heads:
+        sections.append(html.new_tag("li"))
+        link = html.new_tag("a", href=f"#{name}", string=title)
+        sections.contents[-1].append(link)
+    if heads:
+        html.select_one(".contents [aria-current=page]").insert_after(sections)
+    for head in html.main.select("h2[id], h3[id]"):
+        if not head.find("a"):
+            link = html.new_tag("a", href=f"#{head['id']}", attrs={"class": "here"})
+            link.extend([*head.contents])
+            head.append(link)

@@ -1,19 +1,29 @@
-// Shrink slides that are too tall or too wide, as fonts differ between machines, and code of the
+// Show the deck as slides where there is room for them, and for printing if the address ends in
+// ?print-pdf. On a phone it stays what it is without JavaScript: one slide below the other, in
+// letters that can be read.
+const deck = document.querySelector(".deck");
+const printed = location.search === "?print-pdf";
+// Letters are as large as fits, within limits: fonts differ between machines, and code of the
 // package has longer lines than cells.
-function tooLarge(slide) {
-  const boxes = [...slide.querySelectorAll("pre, .scroll")];
-  return slide.scrollHeight > slide.clientHeight
-    || boxes.some((box) => box.scrollWidth > box.clientWidth);
-}
+const below = (part) => part.offsetTop + part.offsetHeight > 680; // there is the slide's number
+const tooLarge = (slide) => [...slide.children].some(below)
+  || [...slide.querySelectorAll("pre, .scroll")].some((box) => box.scrollWidth > box.clientWidth);
 function fit(slide) {
-  for (let size = 100; size > 55 && tooLarge(slide); size -= 3) {
+  for (let size = 118; size > 54; size -= 4) {
     slide.style.fontSize = `${size}%`;
+    if (!tooLarge(slide)) break;
   }
 }
-Reveal.initialize({
-  width: 1280, height: 720, margin: 0, center: false, display: "flex", hash: true,
-  slideNumber: "c/t", transition: "none", plugins: [RevealNotes],
-});
-Reveal.on("ready", () => fit(Reveal.getCurrentSlide()));
-Reveal.on("slidechanged", (event) => fit(event.currentSlide));
-Reveal.on("pdf-ready", () => Reveal.getSlides().forEach(fit));
+if (printed) {
+  deck.classList.add("sized");
+  document.fonts.ready.then(() => deck.querySelectorAll("section").forEach(fit));
+} else if (innerWidth >= 640) {
+  deck.classList.add("sized", "reveal");
+  deck.firstElementChild.classList.add("slides");
+  Reveal.initialize({
+    width: 1280, height: 720, margin: 0, center: false, display: "flex", hash: true,
+    slideNumber: "c/t", transition: "none", scrollActivationWidth: null, plugins: [RevealNotes],
+  });
+  Reveal.on("ready", () => fit(Reveal.getCurrentSlide()));
+  Reveal.on("slidechanged", (event) => fit(event.currentSlide));
+}

@@ -1,0 +1,151 @@
+"""The slides: what stands on one, what goes together, on a phone, and as PDF."""
+
+import itertools
+import re
+
+import nbformat
+import pytest
+from browser import chromium
+from bs4 import BeautifulSoup
+from click.testing import CliRunner
+from conftest import CHAPTERS
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from mnist_nb.tools.cli import main
+from mnist_nb.tools.site import pdf
+from mnist_nb.tools.site.slides import build_slides
+
+WORDS = "One sentence of the usual length, which says a thing and ends. "
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory) -> dict:
+    """Name -> file, of all chapters."""
+    return {path.stem: path for path in build_slides(tmp_path_factory.mktemp("decks"))}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+def said(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text)
+
+
+def sections_of(path) -> list[BeautifulSoup]:
+    """The slides, without their notes."""
+    soup = BeautifulSoup(path.read_text(), "html.parser")
+    for notes in soup.find_all("aside"):
+        notes.decompose()
+    return soup.select("section")
+
+
+def deck_of(folder, *cells) -> list[str]:
+    """The texts of the slides of a notebook with these cells."""
+    nbformat.write(new_notebook(cells=[*cells]), folder / "n.ipynb")
+    (path,) = build_slides(folder / "deck", [folder / "n.ipynb"])
+    return [section.get_text(" ") for section in sections_of(path)]
+
+
+def asked(question: str, lines: int) -> list:
+    output = new_output("stream", text=f"{question}: so much\n")
+    code = new_code_cell("\n".join(f"line_{n}()" for n in range(lines)), outputs=[output])
+    return [new_markdown_cell(f"{WORDS}{question}?"), code]
+
+
+def test_every_sentence_is_shown_after_the_one_before_it(decks):
+    for chapter in CHAPTERS:
+        texts = []
+        for section in sections_of(decks[chapter.stem]):
+            for tag in section.find_all(["h1", "h2"]):
+                tag.decompose()
+            texts.append(said(" ".join(e.get_text() for e in section.select("p, li"))))
+        whole = "".join(texts)
+        for cell in nbformat.read(chapter, as_version=4).cells:
+            if cell.cell_type != "markdown":
+                continue
+            source = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
+            for block in re.split(r"\n\n", source):
+                if re.match(r"\$\$|[#|<>`!]|[-*] |\d+\.", block):
+                    continue
+                plain = re.sub(r"\]\([^)]*\)", "", block)
+                parts = [said(part) for part in re.split(r"\$[^$]*\$", plain)]
+                assert re.search(".{0,60}?".join(map(re.escape, parts)), whole), block
+
+
+def test_code_its_question_and_what_it_shows_are_on_one_slide(tmp_path, decks):
+    texts = deck_of(tmp_path, new_markdown_cell("# Sums"), *asked("How many", 9),
+                    *asked("How much", 9), *asked("How often", 9))  # fmt: skip
+    for question in ("How many", "How much", "How often"):
+        (text,) = [text for text in texts if f"{question} ?" in text or f"{question}?" in text]
+        assert f"{question}: so much" in text
+    assert len(texts) > 1
+    for path in decks.values():  # and no figure starts a slide after code
+        parts = [section.find_all(["div", "figure"], recursive=False) or [None]
+                 for section in sections_of(path)]  # fmt: skip
+        for last, first in itertools.pairwise(parts):
+            code = last[-1] and "highlight" in last[-1].get("class", ())
+            assert not (code and first[0] and first[0].name == "figure"), path
+
+
+def test_short_sections_share_a_slide_and_long_ones_do_not(tmp_path):
+    texts = deck_of(tmp_path, new_markdown_cell("# Title\n\nWhy."),
+                    new_markdown_cell(f"## Long\n\n{WORDS * 22}"),
+                    new_markdown_cell(f"## Short\n\n{WORDS}"),
+                    new_markdown_cell(f"## Next\n\n{WORDS}"))  # fmt: skip
+    assert [re.findall("Title|Long|Short|Next", text) for text in texts] == [
+        ["Title"], ["Long"], ["Short", "Next"]]  # fmt: skip
+
+
+def test_few_slides_are_half_empty_and_never_many_in_a_row(browser, decks):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.set_default_timeout(120_000)
+    for name, path in decks.items():
+        page.goto(f"{path.as_uri()}?print-pdf")
+        page.wait_for_function(
+            "[...document.querySelectorAll('section')].every(e => e.style.fontSize)"
+        )
+        bottoms = page.evaluate("""[...document.querySelectorAll('section')].map(slide =>
+            slide.matches('.beside') ? 720 : Math.max(...[...slide.children].map(e =>
+                e.offsetTop + e.offsetHeight)))""")
+        empty = "".join("x" if bottom < 360 else "." for bottom in bottoms)
+        assert empty.count("x") <= len(empty) / 5 and "xxx" not in empty, (name, empty)
+    page.close()
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+def test_on_a_phone_the_slides_stand_below_each_other_in_letters_to_read(browser, decks, scripted):
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, java_script_enabled=scripted
+    )
+    page = context.new_page()
+    page.goto(decks["03_loss"].as_uri())
+    last = page.locator("section").last
+    last.scroll_into_view_if_needed()
+    box = last.bounding_box()
+    assert box["x"] >= 0 and box["width"] <= 390 and last.locator("p, li").first.is_visible()
+    if scripted:
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        size = page.evaluate("getComputedStyle(document.querySelector('section p')).fontSize")
+        assert float(size.removesuffix("px")) >= 16
+    context.close()
+
+
+def test_a_deck_is_printed_with_a_page_for_each_slide(decks):
+    if pdf.browser() is None:
+        pytest.skip("no Chromium here: apt-get install chromium, then make test again")
+    printed = pdf.write_pdf(decks["03_loss"]).read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", printed)) == len(sections_of(decks["03_loss"]))
+
+
+def test_without_a_browser_the_slides_are_there_and_a_sentence_says_what_to_do(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pdf, "browser", lambda: None)
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# One")]), tmp_path / "n.ipynb")
+    words = ["slides", "--pdf", "-o", str(tmp_path / "out"), str(tmp_path / "n.ipynb")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0 and (tmp_path / "out" / "n.html").is_file()
+    assert "?print-pdf" in done.stderr and done.stderr.count("\n") == 1
