@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import stat
 from functools import cache
 from pathlib import Path
 from threading import get_ident
@@ -22,7 +21,7 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
     """
     if not new and path.is_symlink():
         path = Path(os.path.realpath(path))
-    if not new and _is_no_file(path):
+    if not new and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         path.write_bytes(content)
         return
     # a part of the name, as file systems limit the length of names
@@ -42,23 +41,12 @@ def write_whole(path: Path, content: bytes, new: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _is_no_file(path: Path) -> bool:
-    """Return whether something is at `path` that is neither a file nor a folder."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:  # nothing is there, or writing says what is wrong
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
 def _name_anew(part: Path, path: Path) -> None:
     try:
         path.hardlink_to(part)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
+    except OSError:  # `path` exists, or it is a file system without hard links
         if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         part.replace(path)
 
 
