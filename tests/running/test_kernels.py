@@ -41,7 +41,8 @@ class Kernel:
     """A running kernel, and what its cells print."""
 
     def __init__(self, **options):
-        self.manager = KernelManager(kernel_name="python3")
+        # before it kills the kernel; Jupyter's 5 seconds are too few on a busy machine
+        self.manager = KernelManager(kernel_name="python3", shutdown_wait_time=SECONDS)
         self.manager.start_kernel(**options)
         self.connect()
 
