@@ -18,9 +18,8 @@ import pytest
 import torch
 from browser import FLAGS as QUIET
 from conftest import CHAPTERS, PROJECT, Family, wait_until
-from playwright.sync_api import Page, expect, sync_playwright
-
 from mnist_nb.digit_pad import EMPTY, SIDE, centred
+from playwright.sync_api import Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
