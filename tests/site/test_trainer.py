@@ -164,8 +164,19 @@ def test_defaults_ranges_and_published_losses_come_from_the_notebook_and_its_rul
     assert data["published"] == namespace["published"]
 
 
-VALUES = ["0", "1", "1.5", "-1", "0.999", "3.4e38", "3e38", "10000", "10001", "5501", "60001",
-          "4294967295", "4294967296", "100001", "5e-324"]  # fmt: skip
+VALUES = [
+    "0",
+    "1",
+    "1.5",
+    "-1",
+    "0.999",
+    "3.4e38",
+    "3e38",
+    "5501",
+    "10001",
+    "100001",
+    "4294967296",
+]
 
 
 def refusal(name: str, value: str) -> str:
