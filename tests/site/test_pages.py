@@ -166,7 +166,7 @@ def readable(folder: Path) -> dict[str, str]:
     """All that a person can read in a site's files: pages as text and as they are."""
     texts = {}
     for path in folder.rglob("*.*"):
-        if path.suffix in (".html", ".md", ".ipynb"):
+        if path.suffix in (".html", ".md", ".ipynb", ".js"):
             text = path.read_text()
             shown = soup_of(path).get_text() if path.suffix == ".html" else ""
             texts[str(path.relative_to(folder))] = cut(re.sub(r"[*`|]", "", text + shown))
