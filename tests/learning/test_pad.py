@@ -1,7 +1,9 @@
 """The drawing pad without a browser: how a drawing is prepared, and what the output carries."""
 
+import base64
 import json
 
+import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
@@ -73,6 +75,20 @@ def data_of(pad) -> dict:
 
 def test_each_digit_of_the_test_set_is_offered_once_in_order(test_digits):
     assert data_of(digit_pad(build_model(), test_digits))["labels"] == list(range(10))
+
+
+def numbers(stored: dict) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(stored["base64"]), stored["array"].lower())
+
+
+def test_the_page_gets_the_weights_input_after_input_and_the_biases(test_digits):
+    model = build_model()
+    for number, layer in zip(
+        (0, 2, 5), data_of(digit_pad(model, test_digits))["network"]["layers"], strict=True
+    ):
+        weight = numbers(layer["weight"]).reshape(layer["inputs"], layer["outputs"])
+        assert np.array_equal(weight.T, model[number].weight.detach())
+        assert np.array_equal(numbers(layer["bias"]), model[number].bias.detach())
 
 
 def test_a_network_gives_the_same_pad_whether_it_trains_or_not_and_goes_on_training(test_digits):

@@ -92,7 +92,8 @@ class Pad:
     def agrees_with(self, model) -> bool:
         """Is the picture that of Python, and is the answer within 1e-6 of its?"""
         image = centred(self.drawing())
-        assert torch.equal(self.pixels(self.seen, 28), (image * 255).round()), "the picture"
+        # a value halfway between two bytes may become either
+        assert (self.pixels(self.seen, 28) - image * 255).abs().max() < 0.51, "the picture"
         return bool((self.probabilities() - answered(model, image)).abs().max() < 1e-6)
 
 

@@ -1,9 +1,11 @@
 """The drawing pad on the page of chapter 06, opened from a file, in a real Chromium."""
 
+import base64
 import itertools
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from browser import axe_script, chromium, violations
@@ -106,18 +108,30 @@ def test_drawn_digits_are_read_as_python_reads_them_small_in_a_corner_and_large(
     assert sum(right.values()) >= 0.8 * len(right), right
 
 
+CENTRED = """async drawings => {  // base64 of bytes, 35 x 35 each -> base64 of the images
+    const bytes = Uint8Array.from(atob(drawings), letter => letter.charCodeAt(0));
+    const images = new Float32Array(bytes.length / 35 ** 2 * 784);
+    for (let n = 0; n * 784 < images.length; n++) {
+        const drawing = Float32Array.from(bytes.subarray(n * 35 ** 2, (n + 1) * 35 ** 2));
+        images.set(digit_js.centred(drawing.map(value => value / 255), 35), n * 784);
+    }
+    const reader = new FileReader();
+    reader.readAsDataURL(new Blob([images]));
+    await new Promise(done => { reader.onload = done; });
+    return reader.result.split(",")[1];
+}"""
+
+
 def test_digits_are_centred_as_python_centres_them(pad, test_digits):
     pad.page.add_script_tag(content=live._files("digit")["digit"])
-    drawings = torch.zeros(2000, 35, 35)
-    drawings[:, 3:31, 5:33] = test_digits.x[:2000, 0]
+    drawings = torch.zeros(1000, 35, 35)
+    drawings[:, 3:31, 5:33] = test_digits.x[:1000, 0]
     drawings[::2] = drawings[::2].flip(1)  # no digit of MNIST: their centre can be anywhere
     drawings[1::4, 8:12] = 0
-    shown = pad.page.evaluate(
-        "all => all.map(one => [...digit_js.centred(Float32Array.from(one), 35)])",
-        drawings.flatten(1).tolist(),
-    )
-    wanted = torch.stack([centred(drawing) for drawing in drawings])
-    assert (torch.tensor(shown).view(-1, 28, 28) - wanted).abs().max() < 1e-6
+    sent = base64.b64encode(drawings.mul(255).round().byte().numpy()).decode()
+    shown = np.frombuffer(base64.b64decode(pad.page.evaluate(CENTRED, sent)), "float32")
+    wanted = torch.stack([centred(drawing) for drawing in drawings]).flatten()
+    assert np.abs(shown - wanted.numpy()).max() < 1e-6
 
 
 def test_a_cleared_pad_has_no_answer_and_takes_the_same_digit_again(pad):
@@ -185,7 +199,8 @@ def test_with_the_keyboard_a_test_digit_is_taken_and_the_result_is_said_once(pad
 def test_a_network_whose_answer_is_no_number_says_so(opened, tmp_path, test_digits):
     model = build_model()
     torch.nn.init.constant_(model[5].bias, float("nan"))
-    (tmp_path / "nan.html").write_text(f"<!DOCTYPE html>{digit_pad(model, test_digits).html}")
+    html = f'<!DOCTYPE html><meta charset="utf-8">{digit_pad(model, test_digits).html}'
+    (tmp_path / "nan.html").write_text(html, encoding="utf-8")
     pad = Pad(opened(tmp_path / "nan.html"))
     pad.take(3)
     expect(pad.status).to_contain_text("nan")
@@ -235,4 +250,4 @@ def test_a_pad_that_cannot_start_leaves_the_picture(browser, site):
 
 
 def test_no_page_of_these_asked_for_anything_or_had_an_error(pad, asked):
-    assert {what.partition(":")[0] for what in asked} == {"file", "data"}
+    assert asked and {what.partition(":")[0] for what in asked} <= {"file", "data"}
