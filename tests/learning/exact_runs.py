@@ -35,11 +35,20 @@ USER_JS = "".join(
         "toolkit.telemetry.enabled": False, "app.normandy.enabled": False,
     }.items()
 )  # fmt: skip
-# what each browser computes; floats arrive as they are, as JSON has enough digits of them
 PAGE = """<!doctype html><script>
-%(program)s
 const text = async name => (await fetch(name)).text();
 const bytes = async name => new Uint8Array(await (await fetch(name)).arrayBuffer());
+(async () => {
+    const asked = JSON.parse(await text("asked")), found = [];
+    const data = {images: await bytes("images"), labels: await bytes("labels")};
+    for (const program of JSON.parse(await text("programs")))
+        found.push(await new Function(program)()(asked, data));
+    return found;
+})().then(found => JSON.stringify(found), error => JSON.stringify(String(error)))
+    .then(body => fetch("found", {method: "POST", body}));
+</script>"""
+# stands behind the program; floats arrive as they are, as JSON has enough digits of them
+FIND = """
 const sha256 = async network => {
     const parts = network.layers.flatMap(l => [l.weight, l.bias]);
     const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());
@@ -49,7 +58,7 @@ const sha256 = async network => {
 const sums = columns => {
     const n = columns[0].length, outputs = columns.length, bias = new Float32Array(outputs);
     const rows = Float32Array.from({length: n * outputs}, (_, k) =>
-        columns[k %% outputs][Math.floor(k / outputs)]);
+        columns[k % outputs][Math.floor(k / outputs)]);
     const ones = new Float32Array(n).fill(1), results = [0, 1, 2].map(() => bias.slice());
     applyLayer({inputs: n, outputs, weight: rows, bias}, ones, results[0], 1, false);
     addGradients({inputs: 1, outputs}, ones, rows, {weight: results[1], bias}, n);
@@ -57,23 +66,20 @@ const sums = columns => {
              ones, ones, results[2], 1, 1);
     return results.map(result => [...result]);
 };
-(async () => {
-    const asked = JSON.parse(await text("asked"));
-    const data = {images: await bytes("images"), labels: await bytes("labels")};
-    const found = {
-        words: asked.counters.map(([counter, key]) => philox(counter, key)),
-        exp: asked.exp.map(exp), log: asked.log.map(log), sums: sums(asked.columns), runs: [],
-    };
+return async (asked, data) => {
+    const runs = [];
     for (const {settings, steps} of asked.runs) {
         const network = newNetwork(settings), reports = [];
         for (const report of train(data, {...settings, network}))
             if (steps || !("step" in report) || report.diverged) reports.push(report);
-        found.runs.push({reports, sha256: await sha256(network)});
+        runs.push({reports, sha256: await sha256(network)});
     }
-    return found;
-})().then(found => JSON.stringify(found), error => JSON.stringify({error: String(error)}))
-    .then(body => fetch("found", {method: "POST", body}));
-</script>"""
+    return {
+        words: asked.counters.map(([counter, key]) => philox(counter, key)),
+        exp: asked.exp.map(exp), log: asked.log.map(log), sums: sums(asked.columns), runs,
+    };
+};
+"""
 
 
 def sha256(network: dict) -> str:
@@ -97,20 +103,21 @@ def in_python(runs: list[dict], data: dict) -> list[dict]:
     return found
 
 
-def program() -> str:
-    """The two modules as one classic script."""
+def program(old: str = "", new: str = "") -> str:
+    """The two modules as one function's body; with `new` in the place of `old`."""
     both = "".join((LIVE / f"{name}.js").read_text() for name in ("arithmetic", "network"))
-    return re.sub(r"^import .*$|^export ", "", both, flags=re.MULTILINE)
+    assert old in both, f"the program has no {old!r} to change"
+    changed = both.replace(old, new) if old else both
+    return re.sub(r"^import .*$|^export ", "", changed, flags=re.MULTILINE) + FIND
 
 
-def in_page(browser: str, asked: dict, images: bytes, labels: bytes, change=("", "")) -> dict:
-    """What `browser` computes; with `change`, a text of the program is replaced by another."""
+def in_page(browser: str, asked: dict, images: bytes, labels: bytes, programs: list[str]) -> list:
+    """What `browser` finds, with each of the programs."""
     path = shutil.which(browser)
     if path is None:
         pytest.skip(f"no {browser} here: apt-get install {browser}, then make test again")
-    assert change[0] in program()
-    page = PAGE % {"program": program().replace(*change) if change[0] else program()}
-    answers = {"/": page.encode(), "/asked": json.dumps(asked).encode(),
+    answers = {"/": PAGE.encode(), "/asked": json.dumps(asked).encode(),
+               "/programs": json.dumps(programs).encode(),
                "/images": images, "/labels": labels}  # fmt: skip
     found = queue.Queue()
 
@@ -151,7 +158,7 @@ def in_page(browser: str, asked: dict, images: bytes, labels: bytes, change=("",
             _end(process)
             server.shutdown()
             server.server_close()
-    assert "error" not in answer, answer["error"]
+    assert isinstance(answer, list), answer
     return answer
 
 
