@@ -40,15 +40,15 @@ function read({ settings, columns: [along, by], at, seed, result }) {
 // A slider that stops at each of `values`, and nowhere else. Returns how to ask where it is.
 function slider(box, label, values, at, mark, changed) {
   const line = document.createElement("label");
-  line.innerHTML = `<span></span><input type="range" min="0" step="1"><output></output>`;
+  line.innerHTML = `<span></span><input type="range" min="0" step="1"><b></b>`;
   line.className = mark;
-  const [name, input, output] = line.children;
+  const [name, input, shown] = line.children;
   name.textContent = label;
   input.max = values.length - 1;
   input.value = at;
   const show = () => {
-    output.textContent = said(values[input.value]);
-    input.setAttribute("aria-valuetext", output.textContent);
+    shown.textContent = said(values[input.value]);
+    input.setAttribute("aria-valuetext", shown.textContent);
   };
   input.addEventListener("input", () => { show(); changed(); });
   show();
