@@ -372,7 +372,7 @@ def test_code_that_draws_is_folded_on_pages_and_slides_and_its_output_is_not(tmp
     cell.metadata["tags"] = ["hide-input"]
     (slide,) = deck_of(tmp_path, new_markdown_cell("# Curves"), cell)
     (page,) = build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")[1:]
-    folded = slide.aside.extract(), soup_of(page).details.extract()
+    folded = slide.aside.extract(), soup_of(page).main.details.extract()
     for shown, code in zip((slide, soup_of(page)), folded, strict=True):
         assert code.get_text().count("draw()") == 40 and "draw()" not in shown.get_text()
         assert "drawn" in shown.get_text()
@@ -617,5 +617,6 @@ def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened):
     with page.expect_popup() as popup:
         page.keyboard.press("s")
     notes = popup.value.locator(".speaker-controls-notes")
-    notes.get_by_text("Training needs one number that says how wrong").wait_for(timeout=180_000)
+    # code that is folded
+    notes.filter(has_text="set_num_threads").wait_for(timeout=180_000)
     popup.value.close()
