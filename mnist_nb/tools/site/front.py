@@ -3,6 +3,7 @@
 `make docs` calls `write_docs`; a test checks that the committed files are up to date.
 """
 
+import base64
 import io
 import re
 import tokenize
@@ -15,7 +16,6 @@ from mnist_nb.errors import ParameterError
 from mnist_nb.files import write_whole
 from mnist_nb.tools.runs.declared import declared_parameters, named_checker
 from mnist_nb.tools.site.html import PublishError
-from mnist_nb.tools.verify.pictures import pictures
 
 PAGE = "docs/running.md"  # has the table of parameters
 PICTURE = "docs/overview.png"
@@ -98,13 +98,14 @@ def overview(walkthrough) -> Image.Image:
 
 
 def _picture(notebook, cell_id: str) -> Image.Image:
-    found = pictures([o for c in notebook.cells if c.id == cell_id for o in c.get("outputs", [])])
+    outputs = [o.get("data", {}) for c in notebook.cells if c.id == cell_id for o in c.outputs]
+    found = [data["image/png"] for data in outputs if "image/png" in data]
     if len(found) != 1:
         raise PublishError(
             f"the walkthrough has no cell with the id {cell_id!r} and one picture; correct the "
             "ids in _DRAWN in mnist_nb/tools/site/front.py"
         )
-    return found[0]
+    return Image.open(io.BytesIO(base64.b64decode(found[0])))
 
 
 def write_docs(project: Path) -> list[str]:
