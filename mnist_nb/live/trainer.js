@@ -160,9 +160,9 @@ function layout(fields, images) {
     <svg class="curve" viewBox="${VIEW}" role="img"></svg>
     <p class="legend">${legend()}</p>
     <div class="table scroll" tabindex="0" role="group" aria-label="Losses of each epoch">
-    <table class="losses"><thead><tr><th scope="col">epoch</th><th scope="col">training</th>
-      <th scope="col">published</th><th scope="col">validation</th><th scope="col">published</th>
-      <th scope="col">read right</th></tr></thead><tbody></tbody></table></div>
+    <table class="losses"><thead><tr><th scope="col">epoch</th><th scope="col">train&shy;ing</th>
+      <th scope="col">pub&shy;lished</th><th scope="col">vali&shy;dation</th>
+      <th scope="col">pub&shy;lished</th><th scope="col">read right</th></tr></thead><tbody></tbody></table></div>
     <div class="try" hidden><p><strong>Try this network.</strong> It is the one that was trained
       here, and it reads what you draw.</p><div class="pad-place"></div></div>`;
 }
