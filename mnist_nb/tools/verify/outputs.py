@@ -17,12 +17,11 @@ from mnist_nb.record import MIME
 from mnist_nb.tools.runs.digest import dictionary
 from mnist_nb.tools.runs.results import number, same, shown
 from mnist_nb.tools.verify.comparison import different_order, replace_close_in_outputs
-from mnist_nb.tools.verify.normal_form import CEILINGS, WIDGET
+from mnist_nb.tools.verify.normal_form import CEILINGS, LIVE, WIDGET
 from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures
 
 SAME, WITHIN, DIFFERS, IGNORED = "the same bits", "within tolerance", "differs", "not compared"
 RECORD = "the record"
-LIVE = '<div class="mnist-nb-live"'  # in the HTML of a part that computes in the browser
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}  # nbval's tags
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")  # of an object in memory, another one in each run
 _FLOAT = re.compile(r"(?<![\w.])\d+\.\d+(?:[eE][-+]?\d+)?(?!\w|\.\d)")
