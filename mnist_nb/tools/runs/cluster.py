@@ -17,7 +17,8 @@ from mnist_nb.tools.runs.work import write_error
 
 CONNECT_TIMEOUT = 10  # seconds
 # No dashboard that anyone could open, and no profiles, which take 0.1 MB of memory per second. A
-# machine that is very busy, or asleep, has lost none of its own processes, however late they answer.
+# machine that is very busy, or asleep, has lost none of its own processes, however late they
+# answer.
 CONFIG = {
     "distributed.comm.timeouts.connect": "5 minutes",
     "distributed.comm.timeouts.tcp": "1 hour",
