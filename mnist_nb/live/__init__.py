@@ -13,7 +13,7 @@ import numpy as np
 _HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
-NAMES = frozenset(path.stem for path in _HERE.glob("*.js"))
+NAMES = {path.stem for path in _HERE.glob("*.js")} - {"start"}
 
 
 class Live:
