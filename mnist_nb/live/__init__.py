@@ -13,7 +13,7 @@ import numpy as np
 _HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
-NAMES = frozenset(path.stem for path in _HERE.glob("*.js"))
+NAMES = frozenset(path.stem for path in _HERE.glob("*.js")) - {"start"}
 ON_PAGES = frozenset({"trainer"})  # those that a page puts below a cell of text, by `on_page`
 
 
