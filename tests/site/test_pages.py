@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from conftest import CHAPTERS, PROJECT, small_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from mnist_nb import live
 from mnist_nb.tools import cached_wheel
 from mnist_nb.tools.cli import main
 from mnist_nb.tools.site import pages
@@ -198,14 +199,59 @@ def test_learners_pages_are_not_written_where_the_instructors_are(tmp_path, left
     assert not (tmp_path / "index.html").exists()
 
 
-def test_no_page_loads_anything_as_its_scripts_and_fonts_are_in_it(site):
+def foreign_scripts(soup: BeautifulSoup) -> list:
+    """The scripts and styles in a page's text that are not those of our live parts."""
+    own = set()
+    parts = soup.select("main .mnist-nb-live[data-part]")
+    for part in [part for part in parts if part["data-part"] in live.NAMES]:
+        made = BeautifulSoup(live.html(part["data-part"], "", "null"), "html.parser")
+        own |= {made.find("style").string, made.find_all("script")[1].string}
+    tags = soup.main.find_all(["script", "style"])
+    return [t for t in tags if t.get("type") != "application/json" and t.string not in own]
+
+
+def test_no_page_loads_anything_and_all_its_scripts_are_ours(site):
     for path in html_files(site):
         soup = soup_of(path)
         assert not soup.find_all(["link", "iframe", "object", "embed", "video", "audio"])
         assert all(tag["src"].startswith("data:") for tag in soup.find_all(src=True)), path
         style = "".join(tag.get_text() for tag in soup.find_all("style"))
         assert not re.search(r"@import|url\((?!['\"]?data:)", style), path
-        assert path.stat().st_size < 1_000_000 or path.parent.name == "slides", path
+        outside = [s for s in soup.find_all("script") if s.find_parent("main") is None]
+        assert not foreign_scripts(soup), path
+        assert len(outside) == 1 or path.parent.name == "slides", path
+        assert path.parent.name != "slides" or not soup.main.find("script"), path
+
+
+def test_a_notebook_from_elsewhere_brings_no_script_to_its_page_and_its_slides(tmp_path):
+    bad = "<script>alert(1)</script><style>* { color: red }</style>"
+
+    def part(name):
+        return (f'<div class="mnist-nb-live" data-part="{name}">a <b>still</b> picture</div>'
+                f'<script type="application/json">{{"from": "{name}"}}</script>{bad}')  # fmt: skip
+
+    shown = [
+        bad,
+        part("pad"),
+        part("none"),
+        part("../start"),
+        part("pad").replace("data-part", "a"),
+    ]
+    outputs = [new_output("display_data", {"text/html": html}) for html in shown]
+    cells = [new_markdown_cell(f"# One\n\n{bad}"), new_code_cell("f()", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "n.ipynb")
+    build_site(tmp_path / "site", tmp_path, student=tmp_path / "none")
+    page, deck = (soup_of(tmp_path / "site" / name) for name in ("n.html", "slides/n.html"))
+    assert not foreign_scripts(page) and not deck.main.find_all(["script", "style"])
+    stored = [tag.string for tag in page.find_all("script", type="application/json")]
+    assert stored == ['{"from": "pad"}']
+    for soup in (page, deck):
+        assert [b.parent.get_text() for b in soup.main.find_all("b")] == ["a still picture"] * 4
+
+
+def test_every_page_is_smaller_than_a_megabyte(site):
+    sizes = {path.name: path.stat().st_size for path in site.glob("*.html")}
+    assert max(sizes.values()) < 1_000_000, sizes
 
 
 @pytest.mark.parametrize("folder", [".", "slides"])
@@ -216,6 +262,7 @@ def test_every_figure_arrives_with_the_alt_text_of_the_notebook(site, folder):
             o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})
         ]
         images = soup_of(site / folder / f"{path.stem}.html").find_all("img")
+        images = [image for image in images if not image.find_parent(class_="mnist-nb-live")]
         assert [image["alt"] for image in images] == expected and all(expected)
 
 

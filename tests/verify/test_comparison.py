@@ -15,8 +15,13 @@ from PIL import Image, ImageChops, ImageOps
 
 from mnist_nb import figures
 from mnist_nb.loading import load
-from mnist_nb.tools.verify.comparison import replace_close
+from mnist_nb.tools.verify.comparison import (
+    different_parts,
+    replace_close,
+    replace_close_in_outputs,
+)
 from mnist_nb.tools.verify.normal_form import CEILINGS
+from mnist_nb.tools.verify.outputs import compare_cell
 from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
 
 
@@ -45,6 +50,29 @@ from mnist_nb.tools.verify.pictures import ALLOWED, picture_distance, pictures
 )  # fmt: skip
 def test_numbers_within_the_tolerance_pass(stored, new, tolerance):
     assert replace_close(stored, new, **tolerance) == stored
+
+
+def with_part(script: str, *tags: str):
+    """A cell whose output computes in the browser, with this in its script."""
+    html = f'<div class="mnist-nb-live" data-part="x"></div><script>{script}</script>'
+    data = {"text/html": html, "text/plain": "a part"}
+    output = nbformat.v4.new_output("display_data", data)
+    return nbformat.v4.new_code_cell("f()", outputs=[output], metadata={"tags": [*tags]})
+
+
+@pytest.mark.parametrize(
+    ("stored", "new"), [("a = 0.51", "a = 0.52"), ("0x9e3779b9", "0x9e3779b8")]
+)
+def test_a_live_part_is_compared_exactly_whatever_the_cells_tolerance(stored, new):
+    before, now = with_part(stored, "nbval-approx"), with_part(new)
+    again = with_part(stored)
+    assert [o.state for o in compare_cell(before, again)] == ["the same bits"]
+    (found,) = compare_cell(before, now)
+    assert (found.what, found.state) == ("a live part", "differs") and "script" in found.where
+    assert different_parts(before.outputs, again.outputs) == ""
+    assert "output 1" in different_parts(before.outputs, now.outputs)
+    replace_close_in_outputs(before.outputs, now.outputs, atol=9)
+    assert now == with_part(new) | {"id": now.id}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 from conftest import NOTEBOOKS, WALKTHROUGH, settings_for
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_nb.errors import Problem
 from mnist_nb.tools.cli import main
@@ -171,6 +172,16 @@ def occurrences(number):
         if cell.cell_type == "markdown"
         for found in re.finditer(re.escape(number), cell.source)
     ]
+
+
+@pytest.mark.parametrize("tag", ["script", "style"])
+def test_a_number_of_the_text_is_not_explained_by_a_script_that_nobody_reads(tag):
+    def problems(html):
+        output = new_output("display_data", {"text/html": html})
+        cells = [new_markdown_cell("There are 4,321."), new_code_cell("f()", outputs=[output])]
+        return [*unexplained_numbers(new_notebook(cells=cells))]
+
+    assert not problems("<p>4321</p>") and problems(f"<{tag}>4321</{tag}><p>4320</p>")
 
 
 @pytest.mark.parametrize(

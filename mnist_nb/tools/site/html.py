@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 from traitlets.config import Config
 
+from mnist_nb import live
 from mnist_nb.errors import Problem
 from mnist_nb.files import write_whole
 from mnist_nb.tools.runs.keeping import output_folder_error
@@ -129,10 +130,9 @@ def export(
         _fix_link(link, here, published)
     for table in soup.find_all("table"):
         _fix_table(table, soup)
-    for style in soup.body.find_all("style"):  # pandas adds its own
-        style.decompose()
     if soup.find("math"):
         soup.style.append(_math_style())
+    _fix_scripts(soup, alive=template == "page.html.j2")
     for image in soup.find_all("img", alt=False):
         image["alt"] = "No description has been provided for this image"
     for box in soup.select("pre, .scroll"):  # make it focusable, to scroll by keyboard
@@ -183,6 +183,22 @@ def _fix_link(link, here: str, published: set[str]) -> None:
         link["href"] = f"{target.removesuffix(ending)}.html" + (fragment and f"#{fragment}")
     else:
         link.unwrap()
+
+
+def _fix_scripts(soup: BeautifulSoup, alive: bool) -> None:
+    """Remove what notebooks bring of scripts and styles; renew our live parts, if `alive`.
+
+    Of a part, only its name, its still content and its data are taken from the notebook. Its
+    script and its style come from `mnist_nb.live`.
+    """
+    stored = [(part, part.find_next_sibling("script", type="application/json"))
+              for part in soup.main.select(".mnist-nb-live")]  # fmt: skip
+    for tag in soup.main.find_all(["script", "style"]):  # pandas, for instance, adds a style
+        tag.extract()
+    for part, data in stored if alive else ():
+        if part.get("data-part") in live.NAMES and data:
+            whole = live.html(part["data-part"], part.decode_contents(), data.get_text())
+            part.replace_with(BeautifulSoup(whole, "html.parser"))
 
 
 def _fix_table(table, soup: BeautifulSoup) -> None:

@@ -21,6 +21,7 @@ from mnist_nb.tools.site.pagination import (
     CODE_LINE,
     GAP,
     HEIGHT,
+    LOW,
     OUTPUT_LINE,
     Piece,
     beside,
@@ -202,9 +203,9 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[str, NotebookNode, int]]:
 
 
 def _rows(html: str) -> tuple[str, int]:
-    """Return the table with the rows that fit on a slide, and its height."""
+    """Return HTML with the rows of a table that fit on a slide, and its height."""
     soup = BeautifulSoup(html, "html.parser")
-    height, left = GAP, 0
+    height, left = GAP + LOW * bool(soup.img), 0
     for row in soup.find_all("tr"):
         height += rows_height([cell.get_text() for cell in row.find_all(["td", "th"])])
         if height > HEIGHT - 40:

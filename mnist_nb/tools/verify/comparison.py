@@ -5,6 +5,7 @@
 tolerance in the cell's metadata, {"nbval": {"atol": 0.001}}; `rtol` and `ulp` (units in the last
 place) are also possible. Words, lines, whole numbers and the number of decimals have to be equal.
 
+A part that computes in the browser has to be equal in all its bytes, whatever the cell's tags.
 In all cells, pictures may differ by `ALLOWED`, or by {"nbval": {"picture": 2}} in the metadata.
 Alt texts and the order of outputs have to be equal, and a cell that was never executed fails.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from nbval.plugin import IPyNbCell
 
-from mnist_nb.tools.verify.normal_form import DEFAULTS, WIDGET
+from mnist_nb.tools.verify.normal_form import DEFAULTS, LIVE, WIDGET
 from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures
 
 # matches 12, -1.5, .5 and 1e-3; not v1.2, 3.11.2 or 0.5s; a comma ends a number
@@ -154,7 +155,8 @@ def _texts(outputs: list) -> dict[str, list[tuple[dict, str]]]:
         if output.output_type == "stream":
             found.setdefault(output.name, []).append((output, "text"))
         for mime in output.get("data", {}):
-            if not mime.startswith("image/"):
+            live = mime == "text/html" and LIVE in output.data[mime]
+            if not live and not mime.startswith("image/"):
                 found.setdefault(mime, []).append((output.data, mime))
     return found
 
@@ -190,6 +192,18 @@ def different_metadata(stored: list, new: list) -> str:
     return ""
 
 
+def different_parts(stored: list, new: list) -> str:
+    """Return a message if a part that computes in the browser differs, else ""."""
+    for number, (before, now) in enumerate(zip(stored, new, strict=False), start=1):
+        shown = [output.get("data", {}).get("text/html", "") for output in (before, now)]
+        if shown[0] != shown[1] and all(LIVE in html for html in shown):
+            return (  # both are too long to be printed
+                f"The live part of output {number} differs from the stored one in its script, its "
+                "style or its data. If that is right, run make refresh."
+            )
+    return ""
+
+
 def compare_more(item: IPyNbCell) -> None:
     """Add the comparison described above to a cell that pytest has collected."""
     wanted = item.options["check"] and not item.options["skip"]
@@ -206,6 +220,9 @@ def compare_more(item: IPyNbCell) -> None:
     exact = item.compare_outputs
 
     def compare_outputs(new, stored, skip_compare=None) -> bool:
+        if wrong := different_parts(stored, new):
+            item.comparison_traceback = [wrong]
+            return False
         if approximate:
             replace_close_in_outputs(stored, new, **tolerance)
         if not exact(new, stored, skip_compare):

@@ -18,6 +18,7 @@ METADATA = {
 _VARYING = ("execution", "papermill", "collapsed", "scrolled", "jupyter", "ExecuteTime")
 # a widget needs a running kernel, so only its text is stored
 WIDGET = "application/vnd.jupyter.widget-view+json"
+LIVE = '<div class="mnist-nb-live"'  # in the HTML of a part that computes in the browser
 HIDE = "hide-input"  # folds a cell's code in JupyterLab, pages and slides
 # the tags that a cell may have; raises-exception: Run All goes on below the cell
 _TAGS = {"parameters", "nbval-approx", HIDE, "raises-exception"}

@@ -17,7 +17,7 @@ from mnist_nb.record import MIME
 from mnist_nb.tools.runs.digest import dictionary
 from mnist_nb.tools.runs.results import number, same, shown
 from mnist_nb.tools.verify.comparison import different_order, replace_close_in_outputs
-from mnist_nb.tools.verify.normal_form import CEILINGS, WIDGET
+from mnist_nb.tools.verify.normal_form import CEILINGS, LIVE, WIDGET
 from mnist_nb.tools.verify.pictures import ALLOWED, different_pictures
 
 SAME, WITHIN, DIFFERS, IGNORED = "the same bits", "within tolerance", "differs", "not compared"
@@ -81,7 +81,7 @@ def _plain(outputs: list) -> list:
         data = output.get("data", {})
         data.pop(WIDGET, None)
         for place, key in [(data, mime) for mime in data] + [(output, "text")]:
-            if isinstance(place.get(key), str) and key[:6] != "image/":
+            if isinstance(place.get(key), str) and key[:6] != "image/" and LIVE not in place[key]:
                 place[key] = _ADDRESS.sub("0x...", place[key])
     return plain
 
@@ -94,6 +94,8 @@ def _text(output: Mapping, pictures: bool = True) -> str:
 
 def _what(output: Mapping) -> str:
     data = output.get("data", {})
+    if LIVE in data.get("text/html", ""):
+        return "a live part"
     for mime, what in ((MIME, RECORD), ("image/", "a picture"), ("text/html", "a table")):
         if any(name.startswith(mime) for name in data):
             return what
@@ -115,6 +117,8 @@ def _first_differences(before: Mapping, now: Mapping) -> Iterator[str]:
             continue
         if not isinstance(old[mime], str):
             yield _first_of(_in_json(old[mime], new[mime]))
+        elif LIVE in old[mime]:
+            yield "its script, style or data"
         elif mime == "text/plain" or "text/plain" not in old:
             yield _first_of(_in_text(old[mime], new[mime]))
     if before.get("text") != now.get("text"):

@@ -27,6 +27,7 @@ _NUMBER = re.compile(
 )
 _ANY = re.compile(r"(?<![A-Za-z_.\d])(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _NOT_READ = re.compile(r"\]\([^)\s]*\)|<[A-Za-z/!][^>\n]*>|https?://\S+")
+_UNSEEN = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL)
 _THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}(?!\d))")
 
 
@@ -90,7 +91,7 @@ def _shown(notebook: nbformat.NotebookNode) -> set[Decimal]:
             for output in cell.outputs:
                 data = {k: v for k, v in output.get("data", {}).items() if k[:6] != "image/"}
                 texts += [str(output.get("text", "")), str(output.get("metadata", ""))]
-                texts += [re.sub(r"<[^>]*>", " ", str(text)) for text in data.values()]
+                texts += [_UNSEEN.sub(" ", str(text)) for text in data.values()]
     whole = "\n".join(texts)
     found = {*_ANY.findall(whole), *_ANY.findall(_THOUSANDS.sub("", whole))}
     return {Decimal(number) for number in found}
