@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 # slides that are still too tall.
 HEIGHT = 590  # below the heading
 CODE_LINE, OUTPUT_LINE, GAP, _HEADING = 27, 24, 24, 70
+LOW = 260  # a figure is at least so high
 _TEXT_LINE, _LETTERS, _BESIDE_LETTERS = (
     34,
     88,
@@ -110,7 +111,7 @@ def _price(slide: list[Piece]) -> float:
 
 def _below(height: int) -> int:
     """Return the height of a figure as wide as a slide, within what slides.css allows."""
-    return max(260, min(2 * height, 380))
+    return max(LOW, min(2 * height, 380))
 
 
 def text_height(text: str) -> int:

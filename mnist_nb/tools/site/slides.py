@@ -21,6 +21,7 @@ from mnist_nb.tools.site.pagination import (
     CODE_LINE,
     GAP,
     HEIGHT,
+    LOW,
     OUTPUT_LINE,
     Piece,
     beside,
@@ -36,7 +37,6 @@ _BLOCK = re.compile(r"(?:\A|\n\n)(```.*?\n```|\$\$.*?\$\$|.+?)(?=\n\n|\Z)", re.D
 _FENCE = re.compile(r"(```\w*\n)(.*)\n```\n?", re.DOTALL)
 _FOLDED = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>\n*", re.DOTALL)
 _LIST, _LIST_ITEM = re.compile(r"[-*] |\d+\. "), re.compile(r"\n(?=[-*] |\d+\. )")
-_STILL = 350  # pixels of the picture that stands for a live part
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`*_\"“(])")
 
 
@@ -205,7 +205,7 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[str, NotebookNode, int]]:
 def _rows(html: str) -> tuple[str, int]:
     """Return HTML with the rows of a table that fit on a slide, and its height."""
     soup = BeautifulSoup(html, "html.parser")
-    height, left = GAP + _STILL * bool(soup.img), 0
+    height, left = GAP + LOW * bool(soup.img), 0
     for row in soup.find_all("tr"):
         height += rows_height([cell.get_text() for cell in row.find_all(["td", "th"])])
         if height > HEIGHT - 40:
