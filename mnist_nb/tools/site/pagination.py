@@ -17,11 +17,8 @@ from nbformat import NotebookNode
 HEIGHT = 590  # below the heading
 CODE_LINE, OUTPUT_LINE, GAP, _HEADING = 27, 24, 24, 70
 LOW = 260  # a figure is at least so high
-_TEXT_LINE, _LETTERS, _BESIDE_LETTERS = (
-    34,
-    88,
-    42,
-)  # letters in a line of text, and beside a figure
+_TEXT_LINE = 34
+_LETTERS, _BESIDE_LETTERS = 88, 42  # in a line of text, and in one beside a figure
 _NARROW = 52  # letters of a line of code that fits beside a figure
 _WIDEST = 2.2  # width through height of a figure that goes beside text; wider ones go below
 _WORDS = ("text", "item", "question", "answer")
