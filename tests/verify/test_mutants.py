@@ -6,10 +6,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import mutants
 import pytest
 from conftest import settings_for
-
-import mutants
 from mutants import Mistake, catalogue, command, control, fault, main, with_mistake
 
 ALL = catalogue()
