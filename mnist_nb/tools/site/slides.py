@@ -205,7 +205,7 @@ def _outputs(output: NotebookNode) -> Iterator[tuple[str, NotebookNode, int]]:
 def _rows(html: str) -> tuple[str, int]:
     """Return HTML with the rows of a table that fit on a slide, and its height."""
     soup = BeautifulSoup(html, "html.parser")
-    height, left = GAP + LOW * bool(soup.img), 0
+    height, left = GAP + (LOW + 3 * OUTPUT_LINE) * bool(soup.img), 0  # with its caption
     for row in soup.find_all("tr"):
         height += rows_height([cell.get_text() for cell in row.find_all(["td", "th"])])
         if height > HEIGHT - 40:
