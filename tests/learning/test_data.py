@@ -283,7 +283,7 @@ def test_a_fetch_that_is_stopped_leaves_no_download_behind(mirror, tmp_path, num
     wait_until(lambda: served, "nothing was asked for")
     (child,) = psutil.Process(fetching.pid).children()
     os.kill(fetching.pid, number)
-    fetching.join(2)
+    fetching.join(4)
     assert fetching.exitcode
     with contextlib.suppress(psutil.NoSuchProcess):
         wait_until(lambda: child.status() == "zombie", "it still waits", seconds=8)
