@@ -305,7 +305,7 @@ def test_axe_finds_nothing_in_a_chapter_but_what_is_jupyterlabs_own(untouched, t
     page = untouched
     page.emulate_media(color_scheme=theme)
     light = str(theme == "light").lower()
-    expect(page.locator(f'body[data-jp-theme-light="{light}"]')).to_be_visible()
+    expect(page.locator(f'body[data-jp-theme-light="{light}"]')).to_have_count(1)
     swapped = "none" if theme == "light" else "invert(1) hue-rotate(180deg)"
     expect(page.locator("img.mnist-nb-chart").first).to_have_css("filter", swapped)
     page.evaluate(axe_script())
@@ -319,8 +319,9 @@ def test_axe_finds_nothing_in_a_chapter_but_what_is_jupyterlabs_own(untouched, t
 
 def test_the_file_browser_begins_at_the_notebooks_and_reaches_the_whole_project(untouched):
     page = untouched
-    page.locator(".jp-SideBar [data-id=filebrowser]").click()
     names = page.locator(".jp-DirListing-itemText")
+    if not names.first.is_visible():
+        page.locator(".jp-SideBar [data-id=filebrowser]").click()
     expect(names.filter(has_text="00_walkthrough.ipynb")).to_be_visible()
     page.locator(".jp-BreadCrumbs-home").click()
     expect(names.filter(has_text=re.compile("^README.md$"))).to_be_visible()

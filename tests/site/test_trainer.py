@@ -351,7 +351,7 @@ def test_only_a_page_that_asks_has_the_part_and_the_file_and_an_unknown_part_is_
     cell = new_markdown_cell("# None here")
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "01_plain.ipynb")
     build_site(tmp_path / "site", tmp_path, tmp_path / "none")
-    assert "mnist-nb-live" not in (tmp_path / "site" / "01_plain.html").read_text()
+    assert 'class="mnist-nb-live"' not in (tmp_path / "site" / "01_plain.html").read_text()
     assert not (tmp_path / "site" / trainer.FILE).exists()
     cell.metadata["mnist_nb"] = {"live": "os"}
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "01_plain.ipynb")
@@ -361,4 +361,4 @@ def test_only_a_page_that_asks_has_the_part_and_the_file_and_an_unknown_part_is_
 
 def test_the_slides_have_the_text_and_not_the_part(site):
     deck = (site / "slides" / f"{PAGE}.html").read_text()
-    assert "Train it in a browser" in deck and "mnist-nb-live" not in deck
+    assert "Train it in a browser" in deck and 'class="mnist-nb-live"' not in deck
