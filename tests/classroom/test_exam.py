@@ -154,7 +154,7 @@ def test_a_cell_below_the_last_test_is_not_run_for_the_tests(examined):
 
 
 def test_a_notebooks_outputs_are_kept_up_to_a_sum_of_their_characters(monkeypatch):
-    monkeypatch.setattr(exam, "ALL_OUTPUTS", 1_000)
+    monkeypatch.setattr(exam, "ALL_OUTPUTS", 1_200)
     picture = {"output_type": "display_data", "data": {"image/png": "x" * 300}}
     learner = SimpleNamespace(
         start_cell=lambda: None,
