@@ -124,8 +124,8 @@ def grade(submissions: Path, output: Path, seconds: int, uncontained: bool, agai
 
     To resume an interrupted grading, give the same command again: finished learners are skipped.
     """
+    from mnist_nb.tools.classroom.entries import learners
     from mnist_nb.tools.classroom.grading import grade, total
-    from mnist_nb.tools.classroom.handed_in import learners
 
     count = len(learners(submissions)) if submissions.is_dir() else 0
     if count:

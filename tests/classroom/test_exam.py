@@ -1,13 +1,17 @@
 """The tests of a notebook, in a process of their own: what they see, and what they say."""
 
+from types import SimpleNamespace
+
 import pytest
 from test_classroom import needs_bubblewrap
 
+from mnist_nb.tools.classroom import exam
 from mnist_nb.tools.classroom.exam import authors_texts, shortened
-from mnist_nb.tools.classroom.originals import names_in
+from mnist_nb.tools.classroom.originals import Prepared, names_in
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 
 START = "from mnist_nb.exercises import calls, check, close, NotYet\nimport torch"
+START += "\nones = torch.ones(2)"  # an object of several tests
 HIDDEN = "f(1)\n### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"
 TESTS = {
     "printed": ("f = lambda x: x", "print('✓ right')"),
@@ -35,16 +39,19 @@ TESTS = {
     "broken": ("def f(x):\n    return x", "check(f(1) == 2, 'its own test fails')"),
     "below": ("def f(x):\n    return x", "check(f(1) == 1, 'no')",
               "import os\nif type(f).__name__ == 'StandIn':\n    os._exit(1)"),
+    "shared": ("def f(x):\n    return x.sum()", "check(f(ones) == 2, 'no')",
+               "f(ones)", "check(ones.sum() == 2, 'the ones have changed')"),
 }  # fmt: skip
 
 
-def original(solution: str, test: str, below: str = "") -> list[dict]:
+def original(solution: str, test: str, below: str = "", last: str = "") -> list[dict]:
     no = {"code": True, "solution": False, "test": False, "manual": False}
     return [
         no | {"id": "start", "source": START},
         no | {"id": "task", "source": solution, "solution": True},
         no | {"id": "task-test", "source": test, "test": True},
         no | {"id": "below", "source": below},
+        *[no | {"id": "last-test", "source": last, "test": True}] * bool(last),
     ]
 
 
@@ -64,6 +71,7 @@ def examined(processes):
     def examined(name: str, solution: str, after: str = "", seconds: int = 60):
         visible = TESTS[name][1].partition("### BEGIN")[0]
         sources = {"start": START, "task": solution, "task-test": visible, "own": after}
+        sources |= dict(zip(["below", "last-test"], TESTS[name][2:], strict=False))
         cells = [{"id": k, "source": source, "code": True} for k, source in sources.items()]
         result = processes({"exercise": name, "cells": cells, "seconds": seconds})
         test = result.get("tests", {}).get("task-test", {"passed": None, "outputs": []})
@@ -129,6 +137,12 @@ def test_no_cell_sees_what_a_test_asks_for_and_a_later_cell_does_not_disturb_it(
 
 
 @needs_bubblewrap
+def test_an_input_that_one_test_shares_with_others_is_there_unchanged(examined):
+    passed, said, result = examined("shared", "def f(x):\n    x.zero_()\n    return 0")
+    assert not passed and said == ["no"] and result["tests"]["last-test"]["passed"]
+
+
+@needs_bubblewrap
 def test_an_original_that_fails_its_own_test_is_said(examined):
     wrong = examined("broken", "f = 1")[2]["wrong"]
     assert wrong == "ValueError: its own cell task-test fails: NotYet: its own test fails"
@@ -137,6 +151,20 @@ def test_an_original_that_fails_its_own_test_is_said(examined):
 @needs_bubblewrap
 def test_a_cell_below_the_last_test_is_not_run_for_the_tests(examined):
     assert examined("below", "def f(x):\n    return x")[:2] == (True, [])
+
+
+def test_a_notebooks_outputs_are_kept_up_to_a_sum_of_their_characters(monkeypatch):
+    monkeypatch.setattr(exam, "ALL_OUTPUTS", 1_200)
+    picture = {"output_type": "display_data", "data": {"image/png": "x" * 300}}
+    learner = SimpleNamespace(
+        start_cell=lambda: None,
+        ask=lambda message: ({"outputs": [picture] * 2}, b""),
+    )
+    tests = exam.Exam(Prepared([], {}, 0, b"", {}), learner)
+    for name in ("one", "two"):
+        tests.result["cells"].append([])
+        tests._run_cell({"id": name, "source": name}, {})
+    assert tests.result["cells"] == [[picture] * 2, [picture]]
 
 
 LONG = "x" * 100

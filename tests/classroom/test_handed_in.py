@@ -16,7 +16,8 @@ from test_classroom import needs_nbgrader
 
 from mnist_nb.tools.classroom import grading
 from mnist_nb.tools.classroom.cells import NotebookError, name_of, read_cells
-from mnist_nb.tools.classroom.handed_in import Source, learners, matched
+from mnist_nb.tools.classroom.entries import Source, learners
+from mnist_nb.tools.classroom.handed_in import matched
 from mnist_nb.tools.classroom.repair import repaired
 from mnist_nb.tools.classroom.student import student_version
 
@@ -140,8 +141,11 @@ def test_a_chapter_is_taken_for_no_exercise(tmp_path, blanks, chapter):
 def test_no_cell_of_the_table_is_a_formula(grade):
     for name in ("=1+1", "+1", "-1", "@SUM(1)", "fine"):
         hand_in(grade.sub / name, called="=cmd_01_architecture.rar")
+    hand_in(grade.sub / "fine", called='x;"=2;"01_architecture.rar')
     cells = {cell for row in grade() for cell in row.values()}
     assert {"'=1+1", "'+1", "'-1", "'@SUM(1)", "fine"} < cells
+    with (grade.sub.parent / "out" / "grades.csv").open(newline="") as file:  # as in Europe
+        cells |= {cell for row in csv.reader(file, delimiter=";") for cell in row}
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
@@ -297,6 +301,26 @@ def test_downloads_of_moodle_and_canvas_and_zips_beside_the_folders_name_their_l
     }  # fmt: skip
 
 
+def test_a_folder_in_a_zip_does_not_stand_for_a_learner_who_has_an_entry(tmp_path, blanks):
+    hand_in(tmp_path, called="ada_123.ipynb", notebook=blanks[FIRST])
+    folder = "ada_123_assignsubmission_file_"
+    zip_of(tmp_path / "mallory_124.zip", **{f"{folder}/01_architecture.ipynb": RIGHT})
+    zip_of(tmp_path / "class.zip", **{
+        f"{folder}/01_architecture.ipynb": RIGHT,
+        "Emmy Noether_7_assignsubmission_file_/01_architecture.ipynb": RIGHT,
+    })  # fmt: skip
+    found = {who: matched(mine, blanks)[FIRST] for who, mine in learners(tmp_path).items()}
+    assert {who: one.cells is not None for who, one in found.items()} == {
+        "Emmy Noether_7": True, "ada_123": True, "mallory_124": False,
+    }  # fmt: skip
+    ada, mallory = (found[who].remarks for who in ("ada_123", "mallory_124"))
+    assert ada[0] == "found as ada_123.ipynb" and [line.split()[0] for line in ada[1:]] == [
+        "class.zip", "mallory_124.zip",
+    ]  # fmt: skip
+    assert mallory == ["not handed in", "mallory_124.zip has files of someone who handed in an "
+                       "entry of their own; they were not looked at"]  # fmt: skip
+
+
 def test_a_zip_that_unpacks_to_too_much_is_named_and_not_unpacked(tmp_path, blanks, monkeypatch):
     monkeypatch.setattr("mnist_nb.tools.classroom.handed_in.LARGEST", 10_000)
     with zipfile.ZipFile(tmp_path / "01_architecture.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -433,6 +457,14 @@ def test_21_mb_of_outputs_are_read_and_left_out():
     assert read_cells(json.dumps(notebook).encode()) == read_cells(RIGHT)
     with pytest.raises(NotebookError, match="JSON"):
         read_cells(b" " * 21_000_000)
+
+
+def test_more_code_than_anyone_writes_is_not_read_and_pictures_in_a_text_are():
+    cells = [{"cell_type": "code", "source": "x" * 190_000}] * 6
+    with pytest.raises(NotebookError, match="its code has 1,140,000 characters"):
+        read_cells(json.dumps({"cells": cells}).encode())
+    cells = [{"cell_type": "markdown", "source": "x" * 1_140_000}]
+    assert len(read_cells(json.dumps({"cells": cells}).encode())) == 1
 
 
 def test_a_notebook_of_version_3_is_read():

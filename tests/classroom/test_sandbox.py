@@ -1,5 +1,6 @@
 """A learner's process is forked, and as contained as one that bubblewrap starts."""
 
+import ctypes
 import mmap
 import os
 import subprocess
@@ -61,6 +62,7 @@ refused("an unmount", lambda: call("umount2", b"/tmp", 2))
 refused("a root", lambda: os.chroot("/tmp"))
 refused("a name", lambda: call("sethostname", b"x", 1))
 refused("the sandbox of another process", lambda: call("setns", os.pidfd_open(1), 0x00020000))
+refused("a setting of the kernel", lambda: open("/proc/sys/fs/lease-break-time", "a"))
 refused("a limit", lambda: open("/proc/sys/user/max_user_namespaces", "w").write("9"))
 said = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
 print([line for line in said.splitlines() if line.startswith(("CapEff", "NoNew"))])
@@ -68,13 +70,15 @@ print([name for name in os.listdir("/proc") if name.isdigit() and
        b"classroom" in open(f"/proc/{name}/cmdline", "rb").read() and int(name) != os.getpid()])
 """
 LEFT = """
-import os, torch
+import fcntl, os, torch
+fcntl.fcntl(0, fcntl.F_SETFL, os.O_APPEND); fcntl.fcntl(0, fcntl.F_SETSIG, 42)
 open("/tmp/left", "w").write("x"); open("/dev/shm/left", "w").write("x")
 torch.left = True
 os.environ["LEFT"] = "x"
 """
 FOUND = """
-import os, torch
+import fcntl, os, torch
+print(fcntl.fcntl(0, fcntl.F_GETFL) & os.O_APPEND, fcntl.fcntl(0, fcntl.F_GETSIG))
 places = [os.listdir(place) for place in ("/tmp", "/dev/shm")]
 print(["left" in names for names in places], hasattr(torch, "left"), "LEFT" in os.environ)
 """
@@ -98,6 +102,7 @@ def shown(learners: Sandbox, examiner: Examiner, source: str) -> str:
 def started(source: str) -> str:
     """What the same Python code prints in a sandbox in which bubblewrap starts Python."""
     prefix = [*containment.prlimit_prefix(), *containment.bwrap_prefix()]
+    prefix += ["prlimit", "--nofile=512:512", "--nproc=400:400"]
     done = subprocess.run([*prefix, sys.executable, "-c", source], capture_output=True, text=True)
     return (done.stdout + done.stderr).strip()
 
@@ -123,7 +128,7 @@ def test_it_has_no_file_open_but_the_streams_its_outputs_and_the_channel(process
 
 def test_it_can_change_neither_its_program_nor_its_sandbox_and_sees_no_process_of_ours(processes):
     said = shown(*processes, OUT)
-    assert "WORKS" not in said and said.count("is refused") == 10, said
+    assert "WORKS" not in said and said.count("is refused") == 11, said
     assert "['CapEff:\\t0000000000000000', 'NoNewPrivs:\\t1']" in said
     assert said.splitlines()[-1] == "[]"
 
@@ -137,7 +142,45 @@ def test_memory_that_forked_processes_would_share_is_refused():
 
 def test_nothing_is_left_for_the_next_notebook(processes):
     assert shown(*processes, LEFT) == ""
-    assert shown(*processes, FOUND) == "[False, False] False False"
+    assert shown(*processes, FOUND) == "0 0\n[False, False] False False"
+
+
+@pytest.mark.skipif(not entrance.KEYCTL, reason="the number of the call is not known here")
+def test_it_has_no_key_of_the_session_in_which_grading_was_started():
+    call, key = ctypes.CDLL(None).syscall, (b"user", b"of-the-grader")
+    call(entrance.KEYCTL, 1, None)  # a session of keys, as a login has one
+    if call(entrance.KEYCTL - 2, *key, b"x", ctypes.c_size_t(1), -3) < 0:
+        pytest.skip("the kernel gives no keys here")
+    learners, examiner = Sandbox(contained=True), Examiner({"one": []})
+    try:
+        search = f"import ctypes\nsearch = ctypes.CDLL(None).syscall, {entrance.KEYCTL}, 10, -3"
+        found = shown(learners, examiner, f"{search}\nprint(search[0](*search[1:], *{key}, 0))")
+        assert found == "-1"
+    finally:
+        learners.stop()
+        examiner.stop()
+
+
+def test_it_cannot_have_more_files_and_is_ended_for_more_threads(processes, monkeypatch):
+    more = "import resource\ntry:\n    resource.setrlimit(resource.RLIMIT_NOFILE, (513, 513))\n"
+    more += "except (OSError, ValueError):\n    print('refused')"
+    assert shown(*processes, more) == "refused"
+    monkeypatch.setattr(containment, "THREADS", 30)
+    many = "import threading, time\nfor _ in range(40):\n    threading.Thread("
+    many += "target=time.sleep, args=(20,), daemon=True).start()\ntime.sleep(20)"
+    cell = {"id": "own", "source": many, "code": True}
+    result = processes[0].run(processes[1], {"exercise": "one", "cells": [cell], "seconds": 60})
+    assert result["stopped"] == "it had more than 30 threads at once"
+
+
+def test_shared_memory_counts_although_its_pages_are_dropped_from_the_process(monkeypatch):
+    monkeypatch.setattr(containment, "MEMORY", 100 << 20)
+    code = "import mmap, os\nif os.fork():\n    os.wait()\nelse:\n"
+    code += "    m = mmap.mmap(-1, 150 << 20)\n    m.madvise(mmap.MADV_DONTNEED)\n"
+    code += "    print('there', flush=True)\n    input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as outer:
+        assert outer.stdout.readline() == b"there\n"
+        assert "of memory" in containment.watch(outer.pid)
 
 
 def test_each_notebook_has_random_numbers_of_its_own(processes):

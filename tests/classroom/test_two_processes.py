@@ -1,6 +1,7 @@
 """The learner's process and that of the tests: right work keeps its points, whatever crosses."""
 
 import csv
+import shutil
 from types import SimpleNamespace
 
 import nbformat
@@ -129,6 +130,7 @@ def by_hand(tmp_path, monkeypatch):
         with (output / "grades.csv").open(newline="", encoding="utf-8") as file:
             return next(csv.DictReader(file))
 
+    grade.sub = sub
     grade.file, grade.page = tmp_path / "out" / "by_hand.csv", tmp_path / "out" / "=ada.html"
     return grade
 
@@ -157,6 +159,20 @@ def test_points_for_a_learner_or_a_cell_that_is_not_there_are_named(by_hand, cap
     assert by_hand()["points"] == "11"
     assert [r for r in caplog.messages if "=adda for plot of 01_architecture" in r] != []
     assert len(caplog.messages) == 1, "the right line is not named"
+
+
+@pytest.mark.parametrize("other", ["'=ada", "''=ada"])
+def test_points_by_hand_of_one_are_not_those_of_another_whose_name_looks_like_it(by_hand, other):
+    shutil.copytree(by_hand.sub / "=ada", by_hand.sub / other)
+    by_hand()
+    text = by_hand.file.read_text()
+    assert text.count("\n") == 3
+    line = "\n'=ada,01_architecture,plot,2,"
+    by_hand.file.write_text(text.replace(line, f"{line}1"))
+    by_hand()
+    with (by_hand.file.parent / "grades.csv").open(newline="", encoding="utf-8") as file:
+        points = {row["learner"]: row["points"] for row in csv.DictReader(file)}
+    assert points == {"'=ada": "11", f"'{other}": "10"}
 
 
 @pytest.mark.parametrize("given", ["five", "5", "-1", "nan"])

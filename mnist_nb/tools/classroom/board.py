@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mnist_nb.tools.classroom.handed_in import files, learners
+from mnist_nb.tools.classroom.entries import learners
+from mnist_nb.tools.classroom.handed_in import files
 from mnist_nb.tools.runs.places import notebooks_in
 from mnist_nb.tools.runs.results import read_record
 

@@ -7,6 +7,7 @@ learner, whose column `points` the instructor fills in.
 import csv
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from mnist_nb.errors import Problem
@@ -20,8 +21,10 @@ class ByHandError(Problem):
     """The file of points given by hand cannot be read."""
 
 
-def read(path: Path) -> dict[Key, float]:
+def read(path: Path, as_it_was: Callable[[str], str]) -> dict[Key, float]:
     """Return the points that were given by hand; none without a file.
+
+    `as_it_was` undoes what the `neutral` of `listed` did to a cell.
 
     Raises:
         ByHandError: a line is not what it should be.
@@ -48,7 +51,8 @@ def read(path: Path) -> dict[Key, float]:
             raise ByHandError(f"{path}, line {rows.line_num}: the points of {row['learner']} for "
                               f"{row['cell']} are {said!r}; give a number from 0 to "
                               f"{row.get('max')}")  # fmt: skip
-        given[row["learner"], row["exercise"], row["cell"]] = points
+        key = (as_it_was(row[column] or "") for column in HEAD[:3])
+        given[tuple(key)] = points
     return given
 
 

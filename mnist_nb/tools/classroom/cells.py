@@ -18,6 +18,7 @@ from mnist_nb.tools.classroom.containment import prlimit_prefix
 
 _LARGE = 5_000_000  # bytes; a larger file is read by another process, with a limit on memory
 _MOST = 2_000  # cells
+_CODE = 1_000_000  # characters of code in all cells together
 _PARSED = 200_000  # characters of a cell that is parsed
 _NAMES = re.compile(r"^(?:(?:async +)?def +|class +)(\w+)|^(\w+) *=(?!=)", re.M)
 # prints a notebook without outputs and attachments
@@ -63,7 +64,10 @@ def read_cells(content: bytes) -> list[Cell]:
             found = [cell for sheet in notebook["worksheets"] for cell in sheet["cells"]]
         if len(found) > _MOST:
             raise NotebookError(f"it has {len(found):,} cells, more than {_MOST:,}")
-        return [_cell(cell) for cell in found if isinstance(cell, dict)]
+        cells = [_cell(cell) for cell in found if isinstance(cell, dict)]
+        if (length := sum(len(cell.source) for cell in cells if cell.kind == "code")) > _CODE:
+            raise NotebookError(f"its code has {length:,} characters, more than {_CODE:,}")
+        return cells
     except (AttributeError, LookupError, TypeError) as error:
         raise NotebookError("it has no cells, so it is no notebook") from error
 

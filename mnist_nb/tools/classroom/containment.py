@@ -22,11 +22,13 @@ from mnist_nb.data import data_folder
 from mnist_nb.errors import Problem
 
 MEMORY = 6 << 30  # bytes per process, and of all processes together
-PROCESSES = 200  # of a notebook, together
+PROCESSES, THREADS = 200, 400  # of a notebook, together
 _FILE = 100 << 20  # bytes per file
 _WORK = 256 << 20  # bytes of all files in the working folder together
 _SHARED = 16 << 20  # bytes of all files in /dev/shm together
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+# a mapping of shared memory: start, end, offset, device and number
+_SHARING = re.compile(rb"^(\w+)-(\w+) ...s (\w+) (\S+ \d+) +(?:/dev/zero|/memfd:|/SYSV)", re.M)
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip
 
@@ -52,7 +54,9 @@ def prlimit_prefix() -> list[str]:
 
 def bwrap_prefix() -> list[str]:
     """Return the prefix for a command in a sandbox."""
-    return _bwrap(["--unshare-all", "--disable-userns", "--proc", "/proc"])
+    apart = ["--unshare-all", "--disable-userns"]
+    # read-only, as root could change the kernel's settings in /proc/sys without any capability
+    return _bwrap([*apart, "--proc", "/proc", "--remount-ro", "/proc"])
 
 
 def outer_prefix() -> list[str]:
@@ -99,13 +103,21 @@ def watch(pid: int) -> str:
         return ""
     if len(family) > PROCESSES:
         return f"it had more than {PROCESSES} processes at once"
+    if sum(map(_threads, family)) > THREADS:
+        return f"it had more than {THREADS} threads at once"
     pids = [process.pid for process in family]
-    files = sum(map(_memory_files, pids))
+    files = sum(map(_memory_files, pids)) + _mapped(pids)
     # the kernel counts parts slowly, so first what it is at most
     for count in (_at_most, _part):
         if files + sum(map(count, pids)) <= MEMORY:
             return ""
     return f"it took more than {MEMORY >> 30} GiB of memory"
+
+
+def _threads(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        return process.num_threads()
+    return 0
 
 
 def _at_most(pid: int) -> int:
@@ -121,6 +133,21 @@ def _part(pid: int) -> int:
         said = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
         return int(said[1]) * 1024 if said else 0
     return 0
+
+
+def _mapped(pids: list[int]) -> int:
+    """Return the bytes of the shared memory that processes have mapped, up to its last part.
+
+    A process can drop pages from its own count that stay in memory, so sizes count here.
+    """
+    sizes: dict[bytes, int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for found in _SHARING.finditer(Path(f"/proc/{pid}/maps").read_bytes()):
+                start, end, offset = (int(number, 16) for number in found.groups()[:3])
+                size = offset + end - start
+                sizes[found[4]] = max(sizes.get(found[4], 0), size)
+    return sum(sizes.values())
 
 
 def _memory_files(pid: int) -> int:

@@ -9,6 +9,9 @@ So a notebook is as contained as if bubblewrap had started its Python.
 import contextlib
 import ctypes
 import os
+import platform
+import re
+import resource
 import signal
 import subprocess
 
@@ -21,6 +24,9 @@ _NAMESPACES = (0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 
 _DIE_WITH_PARENT, _DUMPABLE, _DROP_FROM_BOUND, _NO_NEW_RIGHTS, _AMBIENT = 1, 4, 24, 38, 47
 _CLEAR_ALL = 4
 _CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the call, this process
+KEYCTL = {"x86_64": 250, "aarch64": 219}.get(platform.machine())  # the number of the call
+_JOIN_NEW_KEYRING = 1
+_FILES, _THREADS = 512, 400  # open files of a process, and threads of all processes
 _WAIT = ["sh", "-c", "echo; read wait"]
 
 
@@ -57,6 +63,35 @@ def enter(command: list[str]) -> subprocess.Popen:
         made.wait()
         raise OSError(f"the sandbox cannot be entered: {error}") from error
     return made
+
+
+def keep_apart() -> None:
+    """Give up the keys of the session, and limit what is counted for a user, not for a sandbox.
+
+    Root's threads have no limit here, so `containment.watch` counts them too.
+    """
+    leave_keyring()
+    _limit(resource.RLIMIT_NOFILE, _FILES)
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        own_users = int(file.read().split()[2]) < 1 << 31
+    if own_users and _counts_by_namespace():  # otherwise the user's other threads would count
+        _limit(resource.RLIMIT_NPROC, _THREADS)
+
+
+def _limit(kind: int, most: int) -> None:
+    most = min(n for n in (most, *resource.getrlimit(kind)) if n != resource.RLIM_INFINITY)
+    resource.setrlimit(kind, (most, most))
+
+
+def leave_keyring() -> None:
+    """Have the kernel keep this process's keys apart from those of the session it came from."""
+    if KEYCTL:
+        _LIBC.syscall(KEYCTL, _JOIN_NEW_KEYRING, None)
+
+
+def _counts_by_namespace() -> bool:
+    """Return whether the kernel counts a user's threads in each namespace alone: from 5.14 on."""
+    return tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2]) >= (5, 14)
 
 
 def give_up_rights() -> None:

@@ -6,7 +6,6 @@
 import ast
 import contextlib
 import io
-import json
 import os
 import re
 import socket
@@ -15,13 +14,20 @@ from collections.abc import Iterable
 
 from mnist_nb.exercises import NotYet
 from mnist_nb.tools.classroom.originals import Prepared, execute, names_in
-from mnist_nb.tools.classroom.stand_in import Learner, StandIn, Stopped, TooLate, Unusable
+from mnist_nb.tools.classroom.stand_in import (
+    ALL_OUTPUTS,
+    Learner,
+    StandIn,
+    Stopped,
+    TooLate,
+    Unusable,
+    trimmed,
+)
 
 _LONGEST = 300  # characters of a sentence
 _PRINTED = 2_000
 _PUT_IN = 40  # characters of all values in a sentence together
 _SEEN = 5  # outputs of a visible check whose texts the page may repeat
-_OUTPUTS, _OUTPUT = 50, 3_000_000  # outputs of a cell, and characters of one
 _HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
 
@@ -31,6 +37,7 @@ class Exam:
     def __init__(self, prepared: Prepared, learner: Learner):
         self.prepared, self.learner = prepared, learner
         self.space = prepared.space
+        self._room = ALL_OUTPUTS
         learner.changes = {name: set(keys) for name, keys in prepared.changes.items()}
         self.tests = {cell["id"]: cell["test"] for cell in prepared.cells}
         self.texts = authors_texts(
@@ -68,7 +75,7 @@ class Exam:
     def _run_cell(self, cell: dict, kept: dict) -> None:
         self.learner.start_cell()
         said, _ = self.learner.ask({"do": "cell", "source": cell["source"]})
-        self.result["cells"][-1] = trimmed(said.get("outputs", []))
+        self.result["cells"][-1], self._room = trimmed(said.get("outputs", []), self._room)
         if said.get("late"):
             self.result["late"].append(cell["id"])
         if self.tests.get(cell["id"]):
@@ -103,6 +110,7 @@ class Exam:
             else:
                 self.learner.channel = kept[name]
                 self.result["tests"][name] = self._tested(cell)
+            self.learner.restore()
 
     def _stand_in(self, cell: dict) -> None:
         if cell["manual"] or not cell["code"]:
@@ -165,12 +173,6 @@ class Exam:
         text = shortened(printed.getvalue().replace("\n  ", " "), self.texts)
         output = {"output_type": "stream", "name": "stdout", "text": text}
         return {"passed": True, "outputs": [output] * bool(text)}
-
-
-def trimmed(outputs: object) -> list:
-    """Return the first outputs of a cell, without those that are very large."""
-    outputs = outputs[:_OUTPUTS] if isinstance(outputs, list) else []
-    return [output for output in outputs if len(json.dumps(output)) <= _OUTPUT]
 
 
 def _failed(name: str, sentence: str) -> dict:

@@ -30,8 +30,9 @@ from mnist_nb.tools.classroom.cells import (
     same,
 )
 from mnist_nb.tools.classroom.containment import require_containment
+from mnist_nb.tools.classroom.entries import Source, learners
 from mnist_nb.tools.classroom.feedback import outputs_of, write_page
-from mnist_nb.tools.classroom.handed_in import HandedIn, Source, learners, matched
+from mnist_nb.tools.classroom.handed_in import HandedIn, matched
 from mnist_nb.tools.classroom.repair import repaired
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 from mnist_nb.tools.classroom.student import require_nbgrader, student_version
@@ -89,6 +90,9 @@ def grade(
     require_nbgrader()
     if contained:
         require_containment()
+        if os.geteuid() == 0:
+            log.warning("graded as root: notebooks could change the machine's devices, such as "
+                        "/dev/null; grade as an ordinary user")  # fmt: skip
     originals = {p.stem: nbformat.read(p, as_version=4) for p in sorted(exercises.glob("*.ipynb"))}
     if not originals:
         raise GradingError(

@@ -1,11 +1,10 @@
 """Find what each learner handed in, whatever the files are called, by what is inside.
 
-`grading` calls `learners` for the people and `matched` for the notebooks of one of them.
+`grading` calls `matched` for the notebooks of one of the learners that `entries` found.
 """
 
 import io
 import os
-import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -24,25 +23,11 @@ from mnist_nb.tools.classroom.cells import (
     recognised,
     same,
 )
+from mnist_nb.tools.classroom.entries import MOST, Source, is_ignored, named
 
 LARGEST = 100_000_000  # bytes of a notebook, and of all files in a zip together
-_MOST = 2_000  # files of a learner that are looked at
 _PACKED = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 _OTHERS = (".zip", ".pdf", ".html", ".docx")  # what learners send in place of a notebook
-# what the platforms write before a learner's file or folder: Moodle, then Canvas
-_PLATFORMS = (
-    re.compile(  # a folder's name ends in _ up to Moodle 4, and without it in newer ones
-        r"(?P<learner>.+?_\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.S
-    ),
-    re.compile(r"(?P<learner>[^_]+)(?:_LATE)?(?P<number>_\d+)_\d+_(?P<file>.+\..+)", re.S),
-)
-
-
-class Source(NamedTuple):
-    """A file or folder, and of a zip for a whole class the members of one learner."""
-
-    path: Path
-    members: tuple[str, ...] = ()
 
 
 class HandedIn(NamedTuple):
@@ -60,58 +45,13 @@ class _File(NamedTuple):
     why: str = ""
 
 
-def learners(submissions: Path) -> dict[str, list[Source]]:
-    """Return the learners in a folder, with their folders, zips and notebooks.
-
-    A file beside the folders belongs to the learner whom Moodle or Canvas names in it, otherwise
-    to one who is called like the file.
-    """
-    found: dict[str, list[Source]] = defaultdict(list)
-    for path in sorted(submissions.iterdir(), key=os.fsencode):
-        if path.name.startswith(".") or path.name == "__MACOSX" or path.is_symlink():
-            continue
-        if path.is_dir():
-            found[_named(path.name)[0] or path.name].append(Source(path))
-        elif path.suffix.lower() == ".zip":
-            for learner, members in _class_of(path).items():
-                found[_named(path.name)[0] or learner or path.stem].append(Source(path, members))
-        elif ".ipynb" in path.name.lower():
-            found[_named(path.name)[0] or path.stem].append(Source(path))
-    return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
-
-
-def _named(name: str) -> tuple[str, str]:
-    """Return the learner and the file that a platform's name for a file or folder names, or ""."""
-    for pattern in _PLATFORMS:
-        if match := pattern.fullmatch(name):
-            return match["learner"] + match.groupdict().get("number", ""), match["file"] or ""
-    return "", ""
-
-
-def _class_of(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the members of a zip for each learner whom a platform names in them; "" for none."""
-    found = defaultdict(list)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [n for n in archive.namelist()[: 50 * _MOST] if not _is_ignored(n)]
-    except Exception:  # whatever is wrong with it is said when it is read
-        return {"": ()}
-    for name in names:
-        named = (_named(part)[0] for part in PurePosixPath(name).parts)
-        found[next(filter(None, named), "")].append(name)
-    return {learner: tuple(members) for learner, members in found.items()} or {"": ()}
-
-
-def _is_ignored(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return name.endswith("/") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
-
-
 def files(sources: list[Source]) -> Iterator[_File]:
     """Yield the files of a learner, those in zips and folders included."""
     for source in sources:
+        if source.refused:
+            continue
         if not source.path.is_dir():
-            label = _named(source.path.name)[1] or source.path.name
+            label = named(source.path.name)[1] or source.path.name
             yield from _opened(_read(source.path, label), source.members)
             continue
         for folder, folders, names in os.walk(source.path):
@@ -136,8 +76,8 @@ def _opened(file: _File, members: tuple[str, ...] = (), depth: int = 0) -> Itera
         return
     try:
         with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
-            infos = [i for i in archive.infolist() if not _is_ignored(i.filename)]
-            infos = [i for i in infos if not members or i.filename in set(members)][:_MOST]
+            infos = [i for i in archive.infolist() if not is_ignored(i.filename)]
+            infos = [i for i in infos if not members or i.filename in set(members)][:MOST]
             if sum(info.file_size for info in infos) > LARGEST:
                 raise NotebookError(f"it unpacks to more than {LARGEST:,} bytes")
             if depth > 2:
@@ -156,11 +96,13 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
     """
     found: dict[str, list[tuple[_File, list[Cell], list[str]]]] = defaultdict(list)
     unused: list[tuple[str, str]] = []
+    refused = [f"{source.path.name} has files of someone who handed in an entry of their own; "
+               "they were not looked at" for source in sources if source.refused]  # fmt: skip
     spent = 0  # bytes
     for number, file in enumerate(files(sources)):
         alike = _alike(file.label, blanks)
         notebook = ".ipynb" in file.label.lower()
-        if number >= _MOST:
+        if number >= MOST:
             unused.append((file.label, "too many files, it was not looked at"))
             break
         if file.why or not notebook:
@@ -185,7 +127,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
         name: _counted(name, blank, found[name], [
             (label, why) for label, why in unused
             if name in (_alike(label, blanks) or blanks)  # or of no exercise's name
-        ])
+        ], refused)
         for name, blank in blanks.items()
     }  # fmt: skip
 
@@ -217,13 +159,14 @@ def _counted(
     blank: NotebookNode,
     found: list[tuple[_File, list[Cell], list[str]]],
     unused: list[tuple[str, str]],
+    refused: list[str],
 ) -> HandedIn:
     """Return the notebook that counts, with remarks on its name and on the others."""
     if not found:
         said = [f"{label} ({why})" for label, why in unused]
         more = f" and {len(said) - 5} more" * (len(said) > 5)
         there = f"; found: {', '.join(said[:5])}{more}" if said else ""
-        return HandedIn(None, [f"not handed in{there}"])
+        return HandedIn(None, [f"not handed in{there}", *refused])
     blanks = {name_of(cell): cell.source for cell in blank.cells if is_solution(cell)}
 
     def written(cells: list[Cell]) -> int:
@@ -241,4 +184,4 @@ def _counted(
         remarks.append(f"{file.label} counts, with {tasks} written, not {', '.join(others[:5])}")
     if lost:
         remarks.append(f"cells without nbgrader's metadata were recognised: {', '.join(lost)}")
-    return HandedIn(cells, remarks)
+    return HandedIn(cells, [*remarks, *refused])

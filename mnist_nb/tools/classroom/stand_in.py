@@ -3,6 +3,7 @@
 A call sends its arguments as data to the learner's process, and gets data back; see `wire`.
 """
 
+import json
 import random
 import socket
 import time
@@ -15,6 +16,8 @@ from mnist_nb.exercises import NotYet, calls
 from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.wire import Crossing, random_state, set_random_state
 
+_OUTPUTS, _OUTPUT = 50, 3_000_000  # outputs of a cell, and characters of one
+ALL_OUTPUTS = 40_000_000  # characters of those of a notebook together
 _GRACE = 10  # seconds after a limit in which the learner's process has to answer
 # what a learner's function may raise here; StopIteration, for one, would end a loop of the tests
 ERRORS = {
@@ -49,6 +52,7 @@ class Learner:
         self.changes: dict[str, set] = {}
         self.ignoring = False  # whether changes of other inputs are left out
         self.changed: set[str] = set()  # functions that changed other inputs
+        self._before: list[tuple] = []  # what those inputs were before, for `restore`
 
     def begin_tests(self) -> None:
         """Give the tests time, also after a notebook that took all of its own."""
@@ -116,7 +120,11 @@ class Learner:
         may.pack([value for key, value in [*enumerate(given), *named.items()]
                   if key in self.changes.get(name, ())])  # fmt: skip
         others = {n for n, known in crossing.objects.items() if id(known) not in may.numbers}
+        sent = b"".join(crossing.blobs)
         answer, raw = self.ask(message, crossing.blobs)
+        if not self.ignoring:  # stays if inputs change, or if unpacking ends half-way
+            state = None if None in self.changes.get(name, ()) else before
+            self._before.append((crossing, packed, sent, others, state))
         crossing.frozen = others if self.ignoring else set()
         try:
             crossing._function = self._functions(name, answer)
@@ -136,9 +144,30 @@ class Learner:
             raise TooLate(f"`{name}` took longer than the {self.seconds} seconds of a check")
         if crossing.changed & others or (drawn and None not in self.changes.get(name, ())):
             self.changed.add(name)
+        elif not self.ignoring:
+            self._before.pop()
         if failed:
             raise _error(failed, text)
         return result, used
+
+    def restore(self) -> None:
+        """Undo changes of inputs that should not have changed, as other tests use them too."""
+        for crossing, packed, sent, others, state in reversed(self._before):
+            crossing.frozen = crossing.objects.keys() - others
+            crossing.unpack(packed, sent)
+            if state is not None:
+                set_random_state(state)
+        self._before = []
+
+
+def trimmed(outputs: object, room: int) -> tuple[list, int]:
+    """Return the outputs of a cell that fit into `room` characters, and what is left of it."""
+    kept = []
+    for output in outputs[:_OUTPUTS] if isinstance(outputs, list) else []:
+        if (size := len(json.dumps(output))) <= min(_OUTPUT, room):
+            kept.append(output)
+            room -= size
+    return kept, room
 
 
 def _error(names: list[str], text: str) -> Exception:

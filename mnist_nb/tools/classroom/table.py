@@ -22,6 +22,7 @@ from mnist_nb.tools.classroom.handed_in import HandedIn
 
 _LONGEST = 500  # characters of a remark
 _NAME = 150  # bytes of a learner's name in the name of a page
+_FORMULA = r'(^\s*|[;\t][\s"]*)'  # before the first character of one
 _HEAD = ("learner", "exercise", "points", "max", "remark")
 
 
@@ -45,10 +46,21 @@ def sentence(said: object) -> str:
 def page_of(output: Path, person: str) -> Path:
     """Return the path of a learner's page; a long or unprintable name is changed, with a hash."""
     name = shown(person)
-    if name != person or len(name.encode()) > _NAME:
-        short = name.encode()[:_NAME].decode(errors="ignore")
-        name = f"{short}-{hashlib.sha256(os.fsencode(person)).hexdigest()[:8]}"
+    if len(name.encode()) > _NAME:
+        name = f"{name.encode()[:_NAME].decode(errors='ignore')}-{_hash(person)}"
+    else:
+        name = _only_its_own(person)
     return output / f"{name}.html"
+
+
+def _only_its_own(person: str) -> str:
+    """Return a learner's name as shown; an unprintable name gets a hash, as two may look alike."""
+    name = shown(person)
+    return name if name == person else f"{name}-{_hash(person)}"
+
+
+def _hash(person: str) -> str:
+    return hashlib.sha256(os.fsencode(person)).hexdigest()[:8]
 
 
 class Table:
@@ -59,7 +71,7 @@ class Table:
         package = Path(mnist_nb.__file__).parent
         code = [path.read_bytes() for path in sorted(package.rglob("*.py"))]
         self._settings = hashlib.sha256(repr([settings, code]).encode()).hexdigest()
-        self._given = by_hand.read(output / by_hand.NAME)
+        self._given = by_hand.read(output / by_hand.NAME, _as_it_was)
         self._earlier = {} if again else dict(self._read())
         self._rows: dict[str, list] = {}
         try:
@@ -84,7 +96,7 @@ class Table:
 
     def given_to(self, person: str) -> dict[tuple[str, str], float]:
         """Return the points that a learner was given by hand, by exercise and cell."""
-        name = _neutral(shown(person))
+        name = _only_its_own(person)
         given = self._given.items()
         return {key[1:]: points for key, points in given if key[0] == name}
 
@@ -136,7 +148,7 @@ class Table:
 
     def _waiting(self) -> dict[by_hand.Key, float]:
         return {
-            (_neutral(shown(person)), name, cell): most
+            (_only_its_own(person), name, cell): most
             for person, rows in self._rows.items()
             for name, _, _, _, hand in rows
             for cell, most in hand.items()
@@ -163,4 +175,9 @@ def _neutral(value: object) -> object:
     """Return a cell that no spreadsheet takes for a formula, whatever separates its columns."""
     if not isinstance(value, str) or not value.strip():
         return value
-    return re.sub(r"(^\s*|[;\t]\s*)(?=[=+\-@])", r"\1'", value)
+    return re.sub(rf"{_FORMULA}(?='*[=+\-@])", r"\1'", value)
+
+
+def _as_it_was(value: str) -> str:
+    """Return what a cell was before it was made neutral: no two cells were made the same."""
+    return re.sub(rf"{_FORMULA}'(?='*[=+\-@])", r"\1", value)
