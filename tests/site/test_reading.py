@@ -192,6 +192,11 @@ def test_a_figure_is_enlarged_by_keyboard_and_escape_leads_back(opened, size):
     small = figure.locator("img").first
     assert larger.bounding_box()["width"] > 1.5 * small.bounding_box()["width"]
     assert larger.get_attribute("alt") == small.get_attribute("alt")
+    frame, picture = page.locator(".frame").bounding_box(), larger.bounding_box()
+    above = picture["y"] - frame["y"]
+    below = frame["height"] - above - picture["height"]
+    assert abs(above - below) < 2 or above == 0, "in the middle, or from the top if it is higher"
+    assert page.locator(".wider").is_visible() == (picture["width"] > frame["width"] + 1)
     page.keyboard.press("Escape")
     assert not larger.is_visible()
     assert button.evaluate("e => e === document.activeElement")
