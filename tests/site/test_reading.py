@@ -118,6 +118,24 @@ def test_on_a_phone_the_contents_open_and_close_and_stay_in_reach(opened):
     page.wait_for_function("scrollY === 0")
 
 
+def test_on_a_phone_what_the_page_itself_has_to_press_is_high_enough_for_a_finger(opened):
+    parts = "main summary, .downloads a, .tools a, .tools button, .contents > details > summary"
+    for name in (CHAPTER, "index.html"):
+        found = opened(name, PHONE).locator(parts)
+        boxes = [(part.inner_text(), part.bounding_box()) for part in found.all()]
+        seen = {text: box["height"] for text, box in boxes if box}
+        assert seen and min(seen.values()) >= 24, seen
+
+
+def test_where_there_is_no_keyboard_no_keys_are_offered(browser, site):
+    context = browser.new_context(offline=True, viewport=PHONE, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto((site / "index.html").as_uri())
+    assert page.get_by_role("button", name="Search").is_visible()
+    assert not page.locator(".keys").is_visible()
+    context.close()
+
+
 def test_on_a_wide_screen_the_contents_stand_beside_the_text_and_mark_its_section(opened):
     page = opened(CHAPTER)
     box, text = (page.locator(part).bounding_box() for part in (".contents", "main"))
