@@ -99,6 +99,7 @@ def test_a_chapter_leads_to_its_exercises_and_they_lead_back(opened, site):
     page = opened(CHAPTER)
     page.locator("header .twin a").click()
     assert now(page, site) == EXERCISES
+    assert page.locator("header a").first.inner_text().startswith("The chapter"), "the way back"
     page.locator("header .twin a").click()
     assert now(page, site) == CHAPTER
 
