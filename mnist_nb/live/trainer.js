@@ -43,9 +43,10 @@ export function work(worker) {
 
 // ---- In the page.
 
-// fields: the settings, with what each takes. published: the losses to compare with. images: see
-// images.js. examples, labels: for the pad. program: see start.js.
-export function start(place, { fields, published, images, examples, labels }, program) {
+// fields: the settings, with what each takes. published: the losses to compare with. text: the last
+// epoch of the notebook's own run, and on how many images, or null. images: see images.js.
+// examples, labels: for the pad. program: see start.js.
+export function start(place, { fields, published, text, images, examples, labels }, program) {
   place.innerHTML = layout(fields, images.count);
   const part = (name) => place.querySelector(`.${name}`);
   const [form, button, stop, bar, where, status, drawing, table] =
@@ -110,7 +111,7 @@ export function start(place, { fields, published, images, examples, labels }, pr
     }
     draw();
     if (network) feed(network);
-    if (done) end(ending(run, published));
+    if (done) end(ending(run, published, text));
     else if (epochs.length && !run.paused) say(afterEpoch(run));
   }
   function feed(network) {
@@ -146,12 +147,14 @@ function newWorker(program) {
 }
 
 function layout(fields, images) {
-  const size = (n) => `${count(n)} images, ${count(Math.floor(n / 12))} of them to check with`;
+  const epochs = 10 * fields.find(({ name }) => name === "epochs").value;
   return `<form class="settings" novalidate><div class="fields">
       ${fields.map(field).join("")}
       <label class="wide">images <select name="size"><option value="${images}">all</option>
         <option value="${images / 10}">a tenth</option></select>
-        <small>all: ${size(images)}; a tenth is enough for a phone</small></label></div>
+        <small>all: ${count(images)} images, ${count(Math.floor(images / 12))} of them to check with.
+        A tenth is quicker and learns less: ten of its epochs have as many steps as one epoch of all.
+        For about as many steps as the text, set epochs to ${count(epochs)}.</small></label></div>
     <div class="row"><button class="train">Train</button>
       <button type="button" class="stop" disabled>Stop</button>
       <progress class="bar" value="0" aria-label="Training"></progress>
@@ -223,7 +226,7 @@ function afterEpoch({ history }) {
     + `${shown(val_loss)}, ${percent(val_accuracy)} read right.`;
 }
 
-function ending(run, { train_loss, val_loss }) {
+function ending(run, { train_loss, val_loss }, text) {
   const row = run.history.at(-1);
   if (run.diverged || row.diverged)
     return `Diverged in epoch ${count(run.last.epoch)}, after batch ${count(run.last.step)}: numbers `
@@ -231,8 +234,14 @@ function ending(run, { train_loss, val_loss }) {
   return `Finished in ${run.seconds.toFixed(1)} s. ${afterEpoch(run)} `
     + (row.val_loss > Math.log(10) - 0.01
       ? "Guessing has a loss of ln 10, which is 2.30: this network has learned nothing."
-      : `The last published losses, from all images, are ${train_loss.at(-1).toFixed(2)} and `
+      : `${ofText(text)}The last published losses are ${train_loss.at(-1).toFixed(2)} and `
         + `${val_loss.at(-1).toFixed(2)}.`);
+}
+
+function ofText(text) {
+  return text ? `The run in the text, with ${count(text.images)} images to learn from, ended at `
+    + `${shown(text.train_loss)} and ${shown(text.val_loss)}, ${percent(text.val_accuracy)} read right. `
+    : "";
 }
 
 function inWords({ history }, { train_loss, val_loss }) {

@@ -13,6 +13,7 @@ import numpy as np
 from mnist_nb.data import fetch
 from mnist_nb.live import Live
 from mnist_nb.parameters import RULES, TRAINING_IMAGES
+from mnist_nb.record import MIME
 
 FILE = "mnist.js"
 # the settings that the page lets readers choose
@@ -29,7 +30,7 @@ def on_page(notebook) -> tuple[str, dict[str, bytes]]:
     """Return the HTML that trains a network on the page of `notebook`, and the files beside it.
 
     The defaults and what they mean come from its cell tagged `parameters`, the losses to compare
-    with from its cell that assigns `published`.
+    with from its cell that assigns `published` and from its record.
 
     Raises:
         DataError: the images are not there, and could not be downloaded.
@@ -41,6 +42,7 @@ def on_page(notebook) -> tuple[str, dict[str, bytes]]:
     data = {
         "fields": _fields(notebook),
         "published": _published(notebook),
+        "text": _last_of_text(notebook),
         "images": {
             "file": FILE,
             "count": TRAINING_IMAGES,
@@ -92,3 +94,18 @@ def _published(notebook) -> dict[str, list[float]]:
     """Return what the notebook assigns to `published`."""
     (source,) = [c.source for c in notebook.cells if c.source.startswith("published = ")]
     return ast.literal_eval(source.partition(" = ")[2])
+
+
+def _last_of_text(notebook) -> dict | None:
+    """Return the last epoch of the notebook's record, and its number of images, if it has both.
+
+    A run that diverged has words in place of numbers, and nothing to compare with.
+    """
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    for record in (o["data"][MIME] for o in outputs if MIME in o.get("data", {})):
+        if record["history"]:
+            names = ("train_loss", "val_loss", "val_accuracy")
+            last = {name: record["history"][-1][name] for name in names}
+            if all(isinstance(value, float) for value in last.values()):
+                return last | {"images": record["parameters"]["train_size"]}
+    return None

@@ -99,6 +99,7 @@ def test_a_chapter_leads_to_its_exercises_and_they_lead_back(opened, site):
     page = opened(CHAPTER)
     page.locator("header .twin a").click()
     assert now(page, site) == EXERCISES
+    assert page.locator("header a").first.inner_text().startswith("The chapter"), "the way back"
     page.locator("header .twin a").click()
     assert now(page, site) == CHAPTER
 
@@ -116,6 +117,24 @@ def test_on_a_phone_the_contents_open_and_close_and_stay_in_reach(opened):
     assert bar["height"] < 60 and heading.bounding_box()["y"] >= bar["height"], "not hidden by it"
     page.locator(".tools").get_by_text("Top").click()
     page.wait_for_function("scrollY === 0")
+
+
+def test_on_a_phone_what_the_page_itself_has_to_press_is_high_enough_for_a_finger(opened):
+    parts = "main summary, .downloads a, .tools a, .tools button, .contents > details > summary"
+    for name in (CHAPTER, "index.html"):
+        found = opened(name, PHONE).locator(parts)
+        boxes = [(part.inner_text(), part.bounding_box()) for part in found.all()]
+        seen = {text: box["height"] for text, box in boxes if box}
+        assert seen and min(seen.values()) >= 24, seen
+
+
+def test_where_there_is_no_keyboard_no_keys_are_offered(browser, site):
+    context = browser.new_context(offline=True, viewport=PHONE, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto((site / "index.html").as_uri())
+    assert page.get_by_role("button", name="Search").is_visible()
+    assert not page.locator(".keys").is_visible()
+    context.close()
 
 
 def test_on_a_wide_screen_the_contents_stand_beside_the_text_and_mark_its_section(opened):
@@ -192,6 +211,11 @@ def test_a_figure_is_enlarged_by_keyboard_and_escape_leads_back(opened, size):
     small = figure.locator("img").first
     assert larger.bounding_box()["width"] > 1.5 * small.bounding_box()["width"]
     assert larger.get_attribute("alt") == small.get_attribute("alt")
+    frame, picture = page.locator(".frame").bounding_box(), larger.bounding_box()
+    above = picture["y"] - frame["y"]
+    below = frame["height"] - above - picture["height"]
+    assert abs(above - below) < 2 or above == 0, "in the middle, or from the top if it is higher"
+    assert page.locator(".wider").is_visible() == (picture["width"] > frame["width"] + 1)
     page.keyboard.press("Escape")
     assert not larger.is_visible()
     assert button.evaluate("e => e === document.activeElement")

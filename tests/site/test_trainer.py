@@ -20,6 +20,7 @@ from mnist_nb import exact
 from mnist_nb.errors import ParameterError
 from mnist_nb.live import trainer
 from mnist_nb.parameters import RULES, check_parameters
+from mnist_nb.record import MIME
 from mnist_nb.tools.runs.declared import defaults_of
 from mnist_nb.tools.site.html import PublishError
 from mnist_nb.tools.site.pages import build_site
@@ -133,6 +134,9 @@ def test_the_page_and_python_give_the_same_losses_to_the_last_bit(trained, conte
     settings = {"lr": 0.1, "batch_size": 50, "hidden": 16, "dropout": 0.25, "seed": 2**32 - 1}
     assert losses(trained) == of_python(content, **settings, epochs=1)
     shown = [f"{number:.2f}" for number in losses(trained)[0][:2]]
+    expect(status(trained)).to_contain_text(
+        "The run in the text, with 55,000 images to learn from"
+    )
     for number in shown:
         expect(status(trained)).to_contain_text(number)
         expect(part_of(trained).locator("svg.curve")).to_have_attribute(
@@ -162,6 +166,19 @@ def test_defaults_ranges_and_published_losses_come_from_the_notebook_and_its_rul
     namespace = {}
     exec(next(c.source for c in notebook.cells if c.id == "table-code"), namespace)
     assert data["published"] == namespace["published"]
+    (record,) = [
+        o.data[MIME]
+        for c in notebook.cells
+        for o in c.get("outputs", ())
+        if MIME in o.get("data", ())
+    ]
+    assert data["text"] == {
+        "images": record["parameters"]["train_size"],
+        **{
+            name: record["history"][-1][name]
+            for name in ("train_loss", "val_loss", "val_accuracy")
+        },
+    }
 
 
 VALUES = [

@@ -89,7 +89,8 @@ function dialog(name, className, ...children) {
 // Figures can be enlarged: to the window, and to at least 1.7 times their width on the page.
 const large = make("img");
 const frame = make("div", {className: "frame", tabIndex: 0}, large);
-const enlarged = dialog("Enlarged figure", "enlarged", frame);
+const wider = make("p", {className: "wider"}, "Swipe or scroll sideways to see all.");
+const enlarged = dialog("Enlarged figure", "enlarged", wider, frame);
 function enlarge(image) {
   enlarged.showModal();
   large.src = image.src;
@@ -97,6 +98,7 @@ function enlarge(image) {
   const [width, height] = [frame.clientWidth, frame.clientHeight];
   const whole = Math.min(width, (height * image.naturalWidth) / image.naturalHeight);
   large.style.width = `${Math.max(whole, 1.7 * image.clientWidth)}px`;
+  wider.hidden = large.clientWidth <= width;
   frame.focus();
 }
 for (const image of document.querySelectorAll("figure > img")) {
