@@ -163,7 +163,7 @@ def test_the_arrows_turn_pages_unless_something_else_needs_them(opened, site):
     page.wait_for_url(f"**/{EXERCISES}")
     page.keyboard.press("ArrowLeft")
     page.wait_for_url(f"**/site*/{CHAPTER}")
-    page.locator("pre[tabindex]").first.focus()  # it scrolls sideways
+    page.locator("pre[tabindex]:visible").first.focus()  # it scrolls sideways
     page.keyboard.press("ArrowRight")
     page.keyboard.press("/")  # a field, which moves its caret
     page.keyboard.type("loss")
