@@ -211,7 +211,8 @@ def test_what_a_worker_cannot_store_is_kept_and_it_says_where(
     shelf("ipynb")
     (run,) = checked_runs(nbformat.read(notebook, as_version=4), [{"x": x}])
     with monkeypatch.context() as patched:
-        patched.setattr(WORK, "write_whole", no_space)
+        for writes in ("write_whole", "write_new"):
+            patched.setattr(WORK, writes, no_space)
         place = place_of(where, run, "n").path
         outcome = do_run(notebook.read_text(), "n", run, place, ".", str(tmp_path / "temporary"))
     assert outcome.state == ("failed" if x == "13" else "not stored")
