@@ -171,7 +171,7 @@ def test_120_000_blank_lines_are_a_coloured_page(page, monkeypatch):
 @pytest.mark.parametrize("limit", ["time", "memory"])
 def test_a_page_that_takes_too_long_or_too_much_is_made_without_colours(page, monkeypatch, limit):
     if limit == "memory":
-        monkeypatch.setattr(feedback, "prlimit_prefix", lambda: ["prlimit", "--as=20000000"])
+        monkeypatch.setattr(feedback, "prlimit_prefix", lambda: ["prlimit", "--as=8000000"])
     made = page(new_code_cell("x = 1  # mine"), seconds=0.01 if limit == "time" else 60)
     assert "x = 1  # mine</pre>" in made and "<h1>ada: 1 of 8 points</h1>" in made
 
