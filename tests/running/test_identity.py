@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -321,7 +322,8 @@ def test_exit_codes_tell_a_failed_run_from_a_refused_command(notebook, one_worke
     for code, *arguments in ((0, "n.ipynb"), (1, "n.ipynb", "-p", "x", "13"),
                              (2, "n.ipynb", "-p", "lr", "fast"), (2, "none.ipynb")):  # fmt: skip
         assert CliRunner().invoke(main, ["run", *arguments]).exit_code == code, arguments
-    monkeypatch.setattr(one_run, "execute", lambda *_, **more: os.kill(os.getpid(), 2))
+    interrupted = lambda *_, **more: [os.kill(os.getpid(), 2), time.sleep(9)]  # noqa: E731
+    monkeypatch.setattr(one_run, "execute", interrupted)
     assert CliRunner().invoke(main, ["run", "n.ipynb"]).exit_code == 130
 
 

@@ -90,9 +90,6 @@ def grade(
     require_nbgrader()
     if contained:
         require_containment()
-        if os.geteuid() == 0:
-            log.warning("graded as root: notebooks could change the machine's devices, such as "
-                        "/dev/null; grade as an ordinary user")  # fmt: skip
     originals = {p.stem: nbformat.read(p, as_version=4) for p in sorted(exercises.glob("*.ipynb"))}
     if not originals:
         raise GradingError(
@@ -104,6 +101,9 @@ def grade(
         wrong = "has no folder of a learner" if submissions.is_dir() else "is not a folder"
         raise GradingError(f"{submissions} {wrong}; give the folder that has "
                            "LEARNER/EXERCISE.ipynb in it")  # fmt: skip
+    if contained and os.geteuid() == 0:
+        log.warning("graded as root: notebooks could change the machine's devices, such as "
+                    "/dev/null; grade as an ordinary user")  # fmt: skip
     exercises = [_Exercise(name, o, student_version(o)) for name, o in originals.items()]
     blanks = {one.name: one.blank for one in exercises}
     handed_in = {person: _found(sources, blanks) for person, sources in people.items()}
