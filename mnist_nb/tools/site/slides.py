@@ -44,7 +44,7 @@ def build_slides(folder: Path, notebooks: list[Path] | None = None) -> list[Path
     """Write the slides of `notebooks` (default: all chapters) into `folder`; return their paths.
 
     Raises:
-        WheelError: reveal.js is neither cached nor downloadable.
+        DataError: reveal.js is neither cached nor downloadable.
         PublishError, RunError: a notebook cannot be read or converted, or `folder` not written.
     """
     paths = notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
