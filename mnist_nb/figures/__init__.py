@@ -188,7 +188,7 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
     looks = [(BLUE, "o"), (RED, "s"), (GREEN, "D")]
     for (label, runs), (colour, _) in zip(groups.items(), looks[: len(groups)], strict=True):
         x = range(1, runs.shape[1] + 1)
-        band(ax, x, runs, 2, colour)
+        band(ax, x, runs, colour)
         ax.plot(x, runs.mean(0), color=colour, label=label)
     looks = looks[: len(points)]
     for (label, (x, y)), (colour, marker) in zip(points.items(), looks, strict=True):
@@ -201,13 +201,14 @@ def bands(groups: dict[str, np.ndarray], points: dict[str, tuple], **labels) -> 
 def spreads(lines: dict[str, tuple], **labels) -> Figure:
     """Plot up to four lines with bands: label -> (n values of x, runs x n numbers).
 
-    A line is the mean over the runs, and its band reaches one standard deviation up and down.
+    A line is the mean over the runs, and its band reaches from the lowest to the highest.
     A nan leaves a gap. More than four lines raise a ValueError.
     """
     figure = curves({label: (x, runs.mean(0)) for label, (x, runs) in lines.items()}, **labels)
     (ax,) = figure.axes
     for line, (x, runs) in zip(list(ax.lines), lines.values(), strict=True):
-        band(ax, x, runs, 1, line.get_color())
+        look = {"color": line.get_color(), "alpha": 0.25, "linewidth": 0}
+        ax.fill_between(x, runs.min(0), runs.max(0), **look)
     return figure
 
 
@@ -228,7 +229,7 @@ def reliability(confidence, accuracy, low, high) -> Figure:
     return figure
 
 
-def band(ax, x: Sequence[float], runs: np.ndarray, deviations: int, colour: str) -> None:
-    """Fill the band of mean ± `deviations` standard deviations over `runs`, runs x n numbers."""
-    mean, spread = runs.mean(0), deviations * runs.std(0, ddof=1)
+def band(ax, x: Sequence[float], runs: np.ndarray, colour: str) -> None:
+    """Fill the band of mean ± two standard deviations over `runs`, runs x n numbers."""
+    mean, spread = runs.mean(0), 2 * runs.std(0, ddof=1)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

@@ -38,7 +38,7 @@ def fits(histories: dict[str, tuple], losses: Sequence[float]) -> Figure:
         for ax, some, printed in zip(column, *halves, strict=True):
             x = np.arange(first, first + len(printed))
             ax.plot(x, some.mean(0), color=BLUE, label=f"mean of {len(runs)} runs")
-            band(ax, x, some, 2, BLUE)
+            band(ax, x, some, BLUE)
             ax.collections[-1].set_label("± 2 standard deviations")
             near = abs(printed - some.mean(0)) < 2 * some.std(0, ddof=1)
             for which, fill, label in ((near, RED, "inside"), (~near, "white", "outside")):

@@ -33,7 +33,7 @@ def paired(pairs: dict[str, tuple[float, float]], names: tuple[str, str], **labe
 
 
 def tried(lines: dict, **labels) -> Figure:
-    """Plot means over runs, with bands of one standard deviation, at the values tried.
+    """Plot means over runs, with bands from lowest to highest, at the values tried.
 
     lines: label -> data frame with a row per run and a column per value, for up to four labels.
     The first frame's values are the only marks of the x axis.
@@ -44,7 +44,7 @@ def tried(lines: dict, **labels) -> Figure:
     ax.xaxis.set_major_locator(FixedLocator(list(first.columns)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.xaxis.set_minor_locator(NullLocator())
-    title = f"line: mean of {len(first)} runs; band: ± one standard deviation"
+    title = f"line: mean of {len(first)} runs; band: lowest to highest"
     ax.set_title(title, fontsize=11)
     return figure
 

@@ -100,14 +100,23 @@ def test_each_line_has_its_points_and_its_name_in_the_legend(draw, expected):
     assert legend(figure) == list(expected)
 
 
-@pytest.mark.parametrize(("kind", "deviations", "end"), [("bands", 2, 2), ("spreads", 1, 10)])
-def test_bands_reach_one_or_two_standard_deviations_up_and_down(kind, deviations, end):
-    bands = LINES[kind][0]().axes[0].collections
-    for mean, band in zip((3, 13, 23), bands, strict=True):
-        reach = deviations * math.sqrt(7)
-        edges = {tuple(np.round(point, 6)) for point in band.get_paths()[0].vertices.tolist()}
-        high, low = round(mean + reach, 6), round(mean - reach, 6)
-        assert edges == {(1, low), (1, high), (end, mean - 1)}
+def edges(band) -> set[tuple[float, float]]:
+    return {tuple(np.round(point, 6)) for point in band.get_paths()[0].vertices.tolist()}
+
+
+def test_bands_reach_two_standard_deviations_up_and_down():
+    for mean, band in zip((3, 13, 23), LINES["bands"][0]().axes[0].collections, strict=True):
+        high, low = (round(mean + reach * math.sqrt(7), 6) for reach in (2, -2))
+        assert edges(band) == {(1, low), (1, high), (2, mean - 1)}
+
+
+def test_spreads_reach_from_the_lowest_run_to_the_highest():
+    bands = LINES["spreads"][0]().axes[0].collections
+    for runs, band in zip(GROUPS.values(), bands, strict=True):
+        ends = {
+            (x, end) for x, of in zip((1, 10), runs.T, strict=True) for end in (min(of), max(of))
+        }
+        assert edges(band) == ends
 
 
 @pytest.mark.parametrize(
