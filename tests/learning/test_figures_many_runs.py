@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from mnist_nb.figures import ORANGE, RED, many_runs
 
