@@ -106,7 +106,7 @@ def times() -> None:
     print("CPU seconds per epoch: " + ", ".join(f"{k} {v:.1f}" for k, v in found.items()))
 
 
-def main(count: int = 16) -> None:
+def main(count: int = 32) -> None:
     """Train with the seeds from 0 to count - 1, on all cores, and write the table."""
     rows = []
     begun = time.monotonic()

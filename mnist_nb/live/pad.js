@@ -4,7 +4,7 @@ import { readDigit } from "./network.js";
 
 const PAD = 280, SIDE = 140, PEN = 20;  // pixels: of the pad, of what is read of it, of the pen
 const REST = 400;  // milliseconds; a screen reader is told the answer once pen and ink rest
-const EMPTY = "Draw a digit above, or pick one from the test set below.";
+const EMPTY = "Draw a digit above, or take one from the test set, further down.";
 
 // bytes: one per pixel of a square, 0 (black) to 255 (white)
 function canvasOf(bytes) {
@@ -19,21 +19,22 @@ function canvasOf(bytes) {
 function sentence(p, best) {
   if (!p.every(Number.isFinite))
     return "The network's output is nan or inf; train it again with a smaller lr.";
-  return `The network reads ${best} with ${Math.round(100 * p[best])}% confidence.`;
+  return `The network reads ${best}, with a probability of ${Math.round(100 * p[best])}%.`;
 }
 
 // network: as in network.js. examples: images of the test set, as bytes, with their labels.
 // Returns a function that takes another network, and lets it read what is on the pad.
 export function start(place, { network, examples, labels }) {
-  place.innerHTML = `<div class="row"><figure>
+  place.innerHTML = `<div class="row"><figure class="drawn">
       <canvas class="pad" width="${PAD}" height="${PAD}" role="img" aria-label="Drawing area for
         mouse, pen or finger. With the keyboard, take a digit from the test set below."></canvas>
-      <figcaption><button type="button" class="clear">Clear</button></figcaption></figure>
+      <figcaption><button type="button" class="clear">Clear</button><p role="status"></p>
+      </figcaption></figure>
     <figure class="small"><canvas class="seen" width="28" height="28" role="img"
         aria-label="The image that the network sees"></canvas>
       <figcaption>What the network sees: 28&nbsp;×&nbsp;28 pixels, centred</figcaption></figure>
     <table class="answers"><caption>How probable is each digit?</caption><tbody></tbody></table>
-    </div><p role="status"></p>
+    </div><p class="from">Or take a digit from the test set:</p>
     <div class="row examples" role="group" aria-label="Digits of the test set"></div>`;
   const [pad, seen, rows, status, group, clear] =
     [".pad", ".seen", "tbody", "p", ".examples", ".clear"].map((s) => place.querySelector(s));

@@ -17,9 +17,9 @@ const card = ([key, name]) => `<section class="${key}" aria-label="${name}">
   <div><b>${name}</b> <em></em></div><canvas aria-hidden="true"></canvas><p></p></section>`;
 const button = (name) => `<button type="button">${name}</button>`;
 const PARTS = `<ol class="steps">${STEPS.map(item).join("")}</ol>
-  <p class="row">${["Next step", "Finish the round", `${MANY} rounds`, "Start again"].map(button)
-    .join("")}</p>
-  <p role="status"></p><div class="cards">${Object.entries(CARDS).map(card).join("")}</div>
+  <div class="bar"><p class="row">${["Next step", "Finish the round", `${MANY} rounds`,
+    "Start again"].map(button).join("")}</p>
+  <p role="status"></p></div><div class="cards">${Object.entries(CARDS).map(card).join("")}</div>
   <figure class="losses"><div></div><figcaption>The loss of this batch, measured after each press.
     Dashed: with all five steps. Dotted: ln 10, the loss of guessing. Losses above 3 are drawn at
     3.</figcaption></figure>
@@ -91,15 +91,15 @@ export function start(place, { images, labels, lr, seed }) {
     });
     items[upcoming()].setAttribute("aria-current", "step");
     fill("activations", (canvas) => drawActivations(canvas, state, ran), ran
-      ? `Below each image: the last hidden layer, and the logits of 0 to 9, the right one outlined.
-         It is the largest for ${rightAnswers(state)} of ${labels.length} images.`
+      ? `Below: the last hidden layer, then the logits of 0 to 9, the right one outlined. It is the
+         largest for ${rightAnswers(state)} of ${labels.length} images.`
       : `Eight of the batch's ${labels.length} images, and their labels. No forward pass yet.`);
     fill("loss", (canvas) => drawShares(canvas, state), Number.isNaN(state.loss)
       ? "Not computed yet." : `J = ${four(state.loss)}, the mean of ${labels.length} images.`);
     fill("gradients", (canvas) => drawNeuron(canvas, gradients, most),
       `Norm ${four(now.gradientNorm)}. Drawn: those of one neuron's 784 weights.`);
     fill("weights", (canvas) => drawNeuron(canvas, weights, most * lr),
-      `Moved by ${four(now.moved)} so far. Drawn: how that neuron's weights have moved.`);
+      `Moved by ${four(now.moved)} so far. Drawn: the moves of that neuron's weights.`);
     redraw();
     rows.innerHTML = history.slice(-ROWS).map((row) => `<tr><td>${row.round ?? ""}</td>
       <th scope="row">${row.round ? `${row.number + 1}. ${STEPS[row.number].name}` : "before"}</th>

@@ -82,7 +82,8 @@ export function drawNeuron(canvas, values, most) {
 
 // Losses after each press; a press is a fifth of a round. `ordinary` is drawn as far as `history`.
 export function drawLosses(box, history, ordinary) {
-  const width = Math.max(260, box.clientWidth), height = 190, left = 34, right = 10, foot = 36;
+  const width = Math.max(260, box.clientWidth), height = width < 400 ? 130 : 190;
+  const left = 34, right = 10, foot = 36;
   const at = ({ round = 1, number = -1 }) => round - 1 + (number + 1) / 5, now = history.at(-1);
   const last = Math.max(10, at(now)), x = (round) => left + (width - left - right) * round / last;
   const y = (loss) => 8 + (height - foot - 8) * (1 - Math.min(TOP, loss) / TOP);

@@ -82,8 +82,10 @@ export function start(place, { measure, limit, views }) {
 
   function show() {
     const line = view.lines[which()], places = chosen.map((at) => at());
+    const [one, other] = view.settings;
+    const common = other ? `, ${other} ${said(view.second[which()])}` : "";
     const names = places.map((at, i) =>
-      `${pair ? `${"AB"[i]}, ` : ""}${view.settings[0]} ${said(view.first[at])}`);
+      `${pair ? `${"AB"[i]}, ` : ""}${one} ${said(view.first[at])}${common}`);
     legend.textContent = (view.seeds.length > LONG ? "" : "Each point is a run. ") +
       `The line joins the means of ${view.seeds.length} seeds; the band goes from the lowest run ` +
       "to the highest.";
@@ -103,16 +105,18 @@ export function start(place, { measure, limit, views }) {
   new ResizeObserver(draw).observe(picture);
 }
 
-const describe = (name, runs) => `${name}: mean ${two(mean(runs))}, ` +
-  `from ${two(Math.min(...runs))} to ${two(Math.max(...runs))}.`;
+const describe = (name, runs) => `${name[0].toUpperCase()}${name.slice(1)}: ` +
+  `on average ${two(mean(runs))}% right, from ${two(Math.min(...runs))}% to ${
+    two(Math.max(...runs))}%.`;
 
 function verdict(a, b, same, limit) {
   if (same) return "A and B are the same: move one of them.";
   const [middle, error] = gap(a, b), errors = Math.abs(middle) / error;
   const higher = a.filter((value, i) => b[i] > value).length;
-  return `The gap, B minus A, is ${signed(middle)}, with a standard error of ${
-    error.toFixed(error < 0.1 ? 3 : 2)}: ` +
-    `${errors.toFixed(1)} errors from zero. It ${errors > limit ? "counts" : "does not count"}. ` +
+  return `The gap, B minus A, is ${signed(middle)} percentage points, with a ` +
+    `standard error of ${error.toFixed(error < 0.1 ? 3 : 2)}: ` +
+    `${errors.toFixed(1)} standard errors from zero. ` +
+    `It ${errors > limit ? "counts" : "does not count"}. ` +
     `B is higher with ${higher} of ${a.length} seeds.`;
 }
 

@@ -227,6 +227,20 @@ def test_a_finger_draws_on_a_phone_and_the_page_stays_where_it_is(opened, model)
     assert page.evaluate("[scrollY, document.documentElement.scrollWidth]") == [before, 390]
 
 
+def test_on_a_phone_the_pad_is_as_wide_as_the_text_and_the_answer_stands_right_below_it(opened):
+    page = opened(viewport={"width": 390, "height": 844})
+    pad = Pad(page)
+    pad.take(7)
+    page.evaluate("scrollBy(0, document.querySelector('.pad').getBoundingClientRect().top - 60)")
+    box, said, clear, seen, bars = (part.bounding_box() for part in (
+        pad.pad, pad.status, pad.clear, pad.seen, pad.whole.locator(".answers")))  # fmt: skip
+    assert box["width"] >= 340
+    assert box["y"] + box["height"] <= said["y"] <= box["y"] + box["height"] + 20
+    assert clear["x"] + clear["width"] <= said["x"] and abs(clear["y"] - said["y"]) < 20
+    assert bars["x"] + bars["width"] <= seen["x"] and bars["y"] <= seen["y"] < said["y"] + 100
+    assert bars["y"] + bars["height"] <= 844, "all of it on one screen"
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_axe_finds_nothing_with_the_pad_in_use(pad, width, scheme):
     pad.page.emulate_media(color_scheme=scheme)

@@ -100,6 +100,7 @@ def test_a_chapter_leads_to_its_exercises_and_they_lead_back(opened, site):
     page.locator("header .twin a").click()
     assert now(page, site) == EXERCISES
     assert page.locator("header a").first.inner_text().startswith("The chapter"), "the way back"
+    assert page.locator("header .needs").is_visible(), "what solving takes"
     page.locator("header .twin a").click()
     assert now(page, site) == CHAPTER
 
@@ -125,7 +126,40 @@ def test_on_a_phone_what_the_page_itself_has_to_press_is_high_enough_for_a_finge
         found = opened(name, PHONE).locator(parts)
         boxes = [(part.inner_text(), part.bounding_box()) for part in found.all()]
         seen = {text: box["height"] for text, box in boxes if box}
-        assert seen and min(seen.values()) >= 24, seen
+        assert seen and min(seen.values()) >= 32, seen
+
+
+SHADOW = "e => getComputedStyle(e).boxShadow.replace('none', '')"
+
+
+def test_what_goes_on_beyond_its_edge_shows_a_shadow_there_until_it_is_scrolled_to_its_end(opened):
+    page = opened(CHAPTER, PHONE)
+    boxes = page.locator("main :is(pre, .scroll)").all()
+    wider = [box for box in boxes if box.evaluate("e => e.scrollWidth > e.clientWidth + 1")]
+    shown = [box for box in boxes if box.evaluate(SHADOW)]
+    assert len(shown) == len(wider) > 3
+    right = wider[0].evaluate(SHADOW)
+    wider[0].evaluate("e => e.scrollTo(9999, 0)")
+    page.wait_for_function("e => e.classList.contains('on-left')", arg=wider[0].element_handle())
+    assert wider[0].evaluate(SHADOW) not in ("", right)
+    contents = page.locator(".contents > details")
+    contents.locator("> summary").click()
+    page.set_viewport_size({"width": 390, "height": 400})
+    page.wait_for_function("document.querySelector('.contents > details.on-below')")
+    assert contents.evaluate(SHADOW)
+    contents.evaluate("e => e.scrollTo(0, 9999)")
+    page.wait_for_function("!document.querySelector('.contents > details.on-below')")
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_nothing_in_the_bar_moves_when_search_arrives(opened, site, size):
+    soup = soup_of(site / CHAPTER)
+    soup.find_all("script")[-1].decompose()
+    (site / "early.html").write_text(str(soup))
+    early, late = (
+        opened(name, size).locator(".tools a").bounding_box() for name in ("early.html", CHAPTER)
+    )
+    assert {k: round(v) for k, v in early.items()} == {k: round(v) for k, v in late.items()}
 
 
 def test_where_there_is_no_keyboard_no_keys_are_offered(browser, site):
@@ -200,6 +234,18 @@ def test_what_a_notebook_folds_is_folded(tmp_path):
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "n.ipynb")
     main = soup_of(build_site(tmp_path / "site", tmp_path, tmp_path / "none")[1]).main
     assert "draw()" in main.details.extract().get_text() and "drawn" in main.get_text()
+
+
+def test_folded_cells_that_follow_each_other_are_one_fold_with_all_their_code(tmp_path):
+    folded = {"jupyter": {"source_hidden": True}}
+    output = new_output("stream", text="drawn\n")
+    cells = [new_code_cell(f"draw({k})", metadata=folded) for k in range(4)]
+    cells[2].outputs = [output]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "n.ipynb")
+    main = soup_of(build_site(tmp_path / "site", tmp_path, tmp_path / "none")[1]).main
+    folds = [[code.get_text().strip() for code in fold.find_all("pre")]
+             for fold in main.find_all("details")]  # fmt: skip
+    assert folds == [["draw(0)", "draw(1)", "draw(2)"], ["draw(3)"]]
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])

@@ -19,7 +19,7 @@ from mnist_nb.tools.site.pages import build_site
 
 STEPS, RATES, RUNS = "05_training_loop", "02_optimizer", "08_experiments"
 LR, SEED = 0.25, 67  # as in the chapter
-PHONE = {"viewport": {"width": 390, "height": 800}}
+PHONE = {"viewport": {"width": 390, "height": 844}}
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,33 @@ def test_the_steps_are_done_and_left_out_by_keyboard_and_each_press_is_told(step
     assert len(said) == 6 and steps.get_by_role("status").count() == 1
 
 
+def test_on_a_phone_what_a_press_changes_the_buttons_and_the_curve_are_on_the_screen(opened):
+    whole = part(opened(STEPS, **PHONE))
+    whole.locator(".cards").evaluate("e => scrollBy(0, e.getBoundingClientRect().top - 52)")
+    place = whole.page.evaluate("scrollY")
+    bar = whole.get_by_role("button").first
+
+    def below(where):
+        box = where.bounding_box()
+        return box["y"] + box["height"]
+
+    for _ in range(5):
+        bar.click()
+        for shown in (whole.locator("[data-what=changed]"), whole.locator(".losses svg")):
+            assert shown.bounding_box()["y"] >= 50, "below the contents"
+            assert below(shown) <= bar.bounding_box()["y"]
+        assert below(whole.get_by_role("status")) <= 844
+    assert whole.page.evaluate("scrollY") == place, "the page has not moved"
+
+
+def test_on_a_phone_boxes_and_sliders_are_large_enough_for_a_thumb(opened):
+    for name, what in ((STEPS, ".steps label, button"), (RUNS, "input, select")):
+        found = part(opened(name, **PHONE)).locator(what).all()
+        boxes = [each.bounding_box() for each in found]
+        assert len(boxes) > 3 and min(box["height"] for box in boxes) >= 32
+    assert min(box["width"] for box in boxes[1:]) >= 300
+
+
 # ---- The stored runs
 
 
@@ -226,7 +253,7 @@ def check(said: str, rows: list[list[str]], groups: list[list[float]]) -> None:
         errors = abs(statistics.mean(gaps)) / error
         expected += [statistics.mean(gaps), error, errors]
         counts = errors > 3
-    found = re.findall(r"[-+−]?\d+\.\d+", re.sub(r"[a-z ]+ [\d.,]+: mean", "mean", said))
+    found = re.findall(r"[-+−]?\d+\.\d+", re.sub(r"[^%:]*: on", "", said))  # without settings
     assert len(found) == len(expected), said
     for text, value in zip(found, expected, strict=True):
         unit = 10.0 ** -len(text.partition(".")[2])
@@ -243,6 +270,7 @@ def test_chapter_02_shows_the_stored_runs_of_each_rate_and_batch_size_and_no_oth
     shown = whole.evaluate(EVERYWHERE)
     for at in shown:
         check(at["said"], at["rows"], [groups[tuple(map(plain, at["values"]))]])
+        assert {*at["values"]} <= {*re.findall(r"[\d.]*\d", at["said"])}, "which runs these are"
     assert len(shown) == len(groups) == 24
     heights = whole.locator("svg circle").evaluate_all(
         "all => all.map(c => +c.getAttribute('cy'))"

@@ -71,6 +71,7 @@ def build_site(
         ways = ways or _section(html, _MAP)
         found += sections_of(html.main, page)
         _link_sections(html, heads)
+        _join_folds(html)
         files[f"{page.name}.html"] = html.encode()
         files[f"{page.name}{page.path.suffix}"] = page.path.read_bytes()
         files |= beside
@@ -142,6 +143,14 @@ def _twin(page: Page, groups: dict[str, list[Page]]) -> Page | None:
     kind = "exercises" if page.slides else "chapters"
     others = (other for other in groups[kind] if other.name != page.name)
     return next((other for other in others if other.path.name == page.path.name), None)
+
+
+def _join_folds(html: BeautifulSoup) -> None:
+    """Fold code that follows folded code together with it, as a thumb cannot tell two apart."""
+    for fold in html.select("details.code + details.code"):
+        fold.summary.decompose()
+        fold.find_previous_sibling("details").extend([*fold.contents])
+        fold.decompose()
 
 
 def _link_sections(html: BeautifulSoup, heads: list[tuple[str, str]]) -> None:

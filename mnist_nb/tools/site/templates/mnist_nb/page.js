@@ -51,6 +51,21 @@ if (contents) {
   mark();
 }
 
+// What scrolls has a shadow at the edges beyond which it goes on, as phones show no scroll bars.
+function shade(box) {
+  const across = box.scrollWidth - box.clientWidth, down = box.scrollHeight - box.clientHeight;
+  box.classList.toggle("on-left", box.scrollLeft > 1);
+  box.classList.toggle("on-right", across - box.scrollLeft > 1);
+  box.classList.toggle("on-below", down - box.scrollTop > 1);
+}
+const sizes = new ResizeObserver((changed) => changed.forEach(({target}) => shade(target)));
+const boxes = [...document.querySelectorAll("pre, main .scroll")];
+for (const box of contents ? [...boxes, contents] : boxes) {
+  box.addEventListener("scroll", () => shade(box), {passive: true});
+  sizes.observe(box);
+}
+contents?.addEventListener("toggle", () => shade(contents), true); // a group of pages in it
+
 // Code can be copied.
 async function copy(text) {
   try {
