@@ -129,9 +129,9 @@ def _family(pid: int) -> tuple[list[int], int]:
             tasks = os.listdir(f"/proc/{of}/task")
             threads += len(tasks) if of != pid else 0
             for task in tasks:
-                with contextlib.suppress(OSError), open(f"/proc/{of}/task/{task}/children") as file:
-                    children = [int(child) for child in file.read().split()]
-                    found += children
+                with contextlib.suppress(OSError):
+                    said = Path(f"/proc/{of}/task/{task}/children").read_text()
+                    found += (children := [int(child) for child in said.split()])
                     waiting += children
     return found, threads
 
