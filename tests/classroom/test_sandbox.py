@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -189,6 +191,34 @@ def test_shared_memory_counts_although_its_pages_are_dropped_from_the_process(mo
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as outer:
         assert outer.stdout.readline() == b"there\n"
         assert "of memory" in containment.watch(outer.pid)
+
+
+def test_images_that_are_loaded_before_the_fork_are_each_notebooks_own(processes):
+    code = "from mnist_nb.loading import load\n"
+    code += "for _ in range(2):\n    x = load().x\n    print(x.shape, x.sum().item())\n    x.zero_()"
+    said = [shown(*processes, code).splitlines() for _ in range(2)]
+    assert len({*said[0], *said[1]}) == 1 and said[0][0].startswith("torch.Size([60000, 1, 28, 28]")
+    assert not said[0][0].endswith(" 0.0")
+
+
+def test_the_processes_that_are_watched_are_all_descendants_also_those_of_threads():
+    source = """if True:
+    import subprocess, sys, threading
+    command = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"]
+    threading.Thread(target=lambda: subprocess.Popen(["sleep", "60"])).start()
+    threading.Thread(target=lambda: subprocess.run(command)).start()
+    print("there", flush=True)
+    input()
+    """
+    with subprocess.Popen([sys.executable, "-c", source], stdin=-1, stdout=-1) as outer:
+        assert outer.stdout.readline() == b"there\n"
+        while len(among_all := containment._family_among_all(outer.pid)[0]) < 3:
+            time.sleep(0.05)
+        assert sorted(containment._family(outer.pid)[0]) == sorted(among_all)
+        assert len(containment._family(os.getpid())[0]) >= 4
+        for pid in among_all:
+            os.kill(pid, signal.SIGKILL)
+        outer.kill()
 
 
 def test_each_notebook_has_random_numbers_of_its_own(processes):

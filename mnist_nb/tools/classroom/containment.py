@@ -27,8 +27,11 @@ _FILE = 100 << 20  # bytes per file
 _WORK = 256 << 20  # bytes of all files in the working folder together
 _SHARED = 16 << 20  # bytes of all files in /dev/shm together
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SHARED_KINDS = (b"/dev/zero", b"/memfd:", b"/SYSV")
 # a mapping of shared memory: start, end, offset, device and number
-_SHARING = re.compile(rb"^(\w+)-(\w+) ...s (\w+) (\S+ \d+) +(?:/dev/zero|/memfd:|/SYSV)", re.M)
+_SHARING = re.compile(
+    rb"^(\w+)-(\w+) ...s (\w+) (\S+ \d+) +(?:%s)" % b"|".join(_SHARED_KINDS), re.M
+)
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip
 
@@ -97,21 +100,48 @@ def _bwrap(namespaces: list[str], capabilities: list[str] = ()) -> list[str]:
 
 def watch(pid: int) -> str:
     """Return what the descendants of a process take too much of, together, or ""."""
-    try:
-        family = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return ""
-    if len(family) > PROCESSES:
+    pids, threads = _family(pid)
+    if len(pids) > PROCESSES:
         return f"it had more than {PROCESSES} processes at once"
-    if sum(map(_threads, family)) > THREADS:
+    if threads > THREADS:
         return f"it had more than {THREADS} threads at once"
-    pids = [process.pid for process in family]
     files = sum(map(_memory_files, pids)) + _mapped(pids)
-    # the kernel counts parts slowly, so first what it is at most
-    for count in (_at_most, _part):
-        if files + sum(map(count, pids)) <= MEMORY:
-            return ""
-    return f"it took more than {MEMORY >> 30} GiB of memory"
+    most = {pid: _at_most(pid) for pid in pids}
+    taken = files + sum(most.values())
+    for pid in sorted(pids, key=most.get, reverse=True):
+        if taken <= MEMORY:
+            break
+        taken += _part(pid) - most[pid]  # the kernel counts parts slowly, so no more than it needs
+    return f"it took more than {MEMORY >> 30} GiB of memory" if taken > MEMORY else ""
+
+
+def _family(pid: int) -> tuple[list[int], int]:
+    """Return the ids of the descendants of a process, and the number of their threads.
+
+    The kernel lists the children of each thread, so the machine's other processes cost nothing.
+    """
+    if not os.path.exists("/proc/thread-self/children"):
+        return _family_among_all(pid)
+    found, threads, waiting = [], 0, [pid]
+    while waiting and len(found) <= PROCESSES and threads <= THREADS:
+        of = waiting.pop()
+        with contextlib.suppress(OSError):
+            tasks = os.listdir(f"/proc/{of}/task")
+            threads += len(tasks) if of != pid else 0
+            for task in tasks:
+                with contextlib.suppress(OSError):
+                    said = Path(f"/proc/{of}/task/{task}/children").read_text()
+                    found += (children := [int(child) for child in said.split()])
+                    waiting += children
+    return found, threads
+
+
+def _family_among_all(pid: int) -> tuple[list[int], int]:
+    """Return the same where the kernel has no such lists."""
+    with contextlib.suppress(psutil.Error):
+        family = psutil.Process(pid).children(recursive=True)
+        return [process.pid for process in family], sum(map(_threads, family))
+    return [], 0
 
 
 def _threads(process: psutil.Process) -> int:
@@ -143,7 +173,10 @@ def _mapped(pids: list[int]) -> int:
     sizes: dict[bytes, int] = {}
     for pid in pids:
         with contextlib.suppress(OSError):
-            for found in _SHARING.finditer(Path(f"/proc/{pid}/maps").read_bytes()):
+            maps = Path(f"/proc/{pid}/maps").read_bytes()
+            if not any(kind in maps for kind in _SHARED_KINDS):
+                continue  # a search for words is quicker
+            for found in _SHARING.finditer(maps):
                 start, end, offset = (int(number, 16) for number in found.groups()[:3])
                 size = offset + end - start
                 sizes[found[4]] = max(sizes.get(found[4], 0), size)

@@ -88,8 +88,7 @@ class Exam:
 
     def _test(self, kept: dict) -> None:
         """Run the original's cells, with the solutions' names from the learner's process."""
-        end = max([k + 1 for k, c in enumerate(self.prepared.cells) if c["test"]], default=0)
-        cells = self.prepared.cells[self.prepared.first : end]  # no test needs what is below
+        cells = self.prepared.between()
         for number, cell in enumerate(cells):
             name = cell["id"]
             if cell["solution"]:

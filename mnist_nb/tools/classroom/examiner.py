@@ -15,6 +15,7 @@ import sys
 import traceback
 
 import torch
+import torch._dynamo  # optimizers need it: imported here, no notebook imports it again
 
 from mnist_nb.tools.classroom.channel import WireError, receive, send
 from mnist_nb.tools.classroom.exam import Exam

@@ -20,6 +20,11 @@ class Prepared(NamedTuple):
     random: bytes
     changes: dict[str, list]
 
+    def between(self) -> list[dict]:
+        """Return the cells from the first task to the last test: no test needs what is below."""
+        end = max([k + 1 for k, cell in enumerate(self.cells) if cell["test"]], default=0)
+        return self.cells[self.first : end]
+
 
 def names_in(source: str) -> list[str]:
     """Return the names that the outermost lines of a cell define."""
@@ -63,13 +68,13 @@ def execute(cell: dict, space: dict) -> None:
 
 
 def _reference(prepared: Prepared) -> dict | str:
-    """Execute the original whole; return which inputs each solution changes, or what failed.
+    """Execute the original's tests; return which inputs each solution changes, or what failed.
 
     None stands for the state of PyTorch's common generator.
     """
     changes: dict[str, list] = {}
     space = prepared.space  # `prepare` forks a process for this
-    for cell in prepared.cells[prepared.first :]:
+    for cell in prepared.between():
         try:
             execute(cell, space)
         except Exception as error:
