@@ -153,7 +153,7 @@ def test_without_a_browser_the_slides_are_there_and_a_sentence_says_what_to_do(
 
 def test_a_question_is_on_the_slide_of_the_sentences_that_lead_to_it(tmp_path):
     lead = "The first sum is larger. "
-    texts = deck_of(tmp_path, new_markdown_cell(f"# Sums\n\n{WORDS * 24}"),
-                    new_markdown_cell(f"{lead}By how much?"), asked("So", 4)[1])  # fmt: skip
+    texts = deck_of(tmp_path, new_markdown_cell(f"# Sums\n\n{WORDS * 12}"),
+                    new_markdown_cell(f"{lead}By how much?"), asked("So", 9)[1])  # fmt: skip
     (text,) = [text for text in texts if "By how much?" in text]
     assert lead.strip() in text
