@@ -45,9 +45,9 @@ def axe_script() -> str:
 
 # Contrast takes most of the time, and follows from what is compared here: of the texts that have
 # the same colours and letters, one is enough.
-RUN = """async every => {
+RUN = """async ([every, within]) => {
     const run = (where, options) => axe.run(where, {...options, resultTypes: ['violations']});
-    if (every) return (await run(document, {})).violations;
+    if (every) return (await run(within, {})).violations;
     const ground = e => {
         if (!e) return '';
         const style = getComputedStyle(e);
@@ -68,11 +68,11 @@ RUN = """async every => {
 }"""
 
 
-def violations(page, script: str, every: bool) -> list[str]:
+def violations(page, script: str, every: bool, within: str = "html") -> list[str]:
     """What axe-core finds on the page: the rule, and the first element that breaks it.
 
-    With `every` text's contrast, or with that of one text of each kind.
+    With the contrast of `every` text `within` a selector, or with that of one text of each kind.
     """
     page.evaluate(script)
-    found = page.evaluate(RUN, every)
+    found = page.evaluate(RUN, [every, within])
     return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found]

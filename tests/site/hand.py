@@ -1,7 +1,7 @@
 """A hand for the drawing pad: it draws with mouse and finger, and reads what the pad shows."""
 
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from mnist_nb.live.pad import centred
 
@@ -36,10 +36,10 @@ FRAME = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done))
 
 
 class Pad:
-    """The drawing pad on a page, and a hand for it."""
+    """The drawing pad on a page, or in a part of it, and a hand for it."""
 
-    def __init__(self, page: Page):
-        self.page, self.whole = page, page.locator(".mnist-nb-live")
+    def __init__(self, page: Page, whole: Locator | None = None):
+        self.page, self.whole = page, whole or page.locator(".mnist-nb-live")
         self.pad, self.seen = self.whole.locator(".pad"), self.whole.locator(".seen")
         self.clear = self.whole.get_by_role("button", name="Clear")
         self.status = self.whole.get_by_role("status")

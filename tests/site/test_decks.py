@@ -149,3 +149,11 @@ def test_without_a_browser_the_slides_are_there_and_a_sentence_says_what_to_do(
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and (tmp_path / "out" / "n.html").is_file()
     assert "?print-pdf" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_question_is_on_the_slide_of_the_sentences_that_lead_to_it(tmp_path):
+    lead = "The first sum is larger. "
+    texts = deck_of(tmp_path, new_markdown_cell(f"# Sums\n\n{WORDS * 12}"),
+                    new_markdown_cell(f"{lead}By how much?"), asked("So", 9)[1])  # fmt: skip
+    (text,) = [text for text in texts if "By how much?" in text]
+    assert lead.strip() in text

@@ -13,6 +13,7 @@ from browser import axe_script, chromium, violations
 from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from conftest import CHAPTERS, PROJECT, small_notebook
+from in_use import LOOKS, MINUTES, states
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_nb import live
@@ -513,7 +514,7 @@ def opened(tab, site):
 
 
 PAGES = ["index", *NAMES, "exercises/01_architecture"]
-LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+LOCAL = re.compile("file|data|blob|about")
 IN_ALL_LOOKS = {"03_loss"}  # the others in turn, as all share a style
 AXE = [
     (name, *look)
@@ -521,7 +522,6 @@ AXE = [
     for b, look in enumerate(LOOKS)
     if name in IN_ALL_LOOKS or a % 4 == b
 ]
-EVERY = [(name, *look) for name in PAGES for look in LOOKS]
 
 
 @pytest.mark.parametrize(("name", "width", "scheme"), AXE)
@@ -536,11 +536,43 @@ def test_axe_finds_nothing_on_the_instructors_own_pages(tab, instructors, axe, n
     assert violations(tab, axe, every=True) == []
 
 
+@pytest.fixture(scope="module")
+def all_for_instructors(tmp_path_factory) -> Path:
+    """The instructor's site, whole."""
+    folder = tmp_path_factory.mktemp("whole")
+    build_site(folder, student=with_zip(tmp_path_factory.mktemp("student")), instructor=True)
+    return folder
+
+
+LEARNERS = ["index", *NAMES, *UNSOLVED, "glossary"]
+INSTRUCTORS = ["index", "instructor", *(f"solutions/{path.stem}" for path in SOLUTIONS)]
+
+
 @pytest.mark.whole
-@pytest.mark.parametrize(("name", "width", "scheme"), EVERY)
-def test_axe_finds_nothing_in_any_text_of_any_page(opened, axe, name, width, scheme):
-    page = opened(f"{name}.html", width, 844, scheme)
-    assert violations(page, axe, every=True) == []
+@pytest.mark.parametrize(
+    ("which", "name"),
+    [*(("site", n) for n in LEARNERS), *(("all_for_instructors", n) for n in INSTRUCTORS)],
+)
+def test_with_all_of_a_page_in_use_axe_finds_nothing_and_it_loads_only_files(
+    browser, request, axe, which, name
+):
+    path = request.getfixturevalue(which) / f"{name}.html"
+    assert path.stat().st_size < 1_000_000
+    page = browser.new_context(offline=True).new_page()
+    page.set_default_timeout(MINUTES)
+    wrong, found = [], []
+    page.on("request", lambda sent: LOCAL.match(sent.url) or wrong.append(sent.url))
+    page.on("pageerror", lambda error: wrong.append(error))
+    page.goto(path.as_uri())
+    for state, new in states(page):
+        for width, scheme in LOOKS:
+            page.set_viewport_size({"width": width, "height": 844})
+            page.emulate_media(color_scheme=scheme)
+            found += [(state, width, scheme, v) for v in violations(page, axe, True, new)]
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                found.append((state, width, "scrolls sideways"))
+    page.context.close()
+    assert (found, wrong) == ([], [])
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -356,6 +356,24 @@ def test_without_javascript_there_are_a_picture_with_its_text_and_a_sentence(ope
     assert whole.get_by_role("button").count() == whole.get_by_role("slider").count() == 0
 
 
+@pytest.mark.parametrize("name", [STEPS, RATES, RUNS])
+def test_paper_has_the_picture_with_its_text_until_the_part_is_used(opened, name):
+    page = opened(name)
+    page.emulate_media(media="print")
+    paper = page.locator(".paper img")
+    expect(paper).to_be_visible()
+    expect(part(page)).not_to_be_visible()
+    page.emulate_media(media="screen")
+    expect(paper).not_to_be_visible()
+    if name == STEPS:
+        part(page).get_by_role("button", name="Next step").click()
+    else:
+        part(page).get_by_role("slider").first.press("End")
+    page.emulate_media(media="print")
+    expect(part(page).get_by_role("status")).to_be_visible()
+    expect(paper).not_to_be_visible()
+
+
 def test_no_page_has_asked_for_anything_or_stumbled(opened, unwanted):
     assert unwanted == []
 

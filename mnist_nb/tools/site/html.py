@@ -197,7 +197,9 @@ def _fix_scripts(soup: BeautifulSoup, alive: bool) -> None:
         tag.extract()
     for part, data in stored if alive else ():
         if part.get("data-part") in live.NAMES and data:
-            whole = live.html(part["data-part"], part.decode_contents(), data.get_text())
+            still = part.decode_contents()
+            whole = live.html(part["data-part"], still, data.get_text())
+            whole += f'<div class="paper">{still}</div>'  # printed, unless the part is in use
             part.replace_with(BeautifulSoup(whole, "html.parser"))
 
 

@@ -21,11 +21,12 @@ _TEXT_LINE = 34
 _LETTERS, _BESIDE_LETTERS = 88, 42  # in a line of text, and in one beside a figure
 _NARROW = 52  # letters of a line of code that fits beside a figure
 _WIDEST = 2.2  # width through height of a figure that goes beside text; wider ones go below
-_WORDS = ("text", "item", "question", "answer")
+_WORDS = ("text", "item", "statement", "question", "answer")
 
 # what it costs to start a slide before a piece of one kind after a piece of another
 _APART = {
-    "text": {"text": 0.2, "item": 0.6, "question": 0.3, "code": 0.6, "figure": 1.5},
+    "text": {"text": 0.2, "item": 0.6, "question": 0.6, "code": 0.6, "figure": 1.5},
+    "statement": {"question": 0.8},
     "item": {"text": 0.2, "item": 0.5, "question": 0.2, "code": 0.5, "figure": 1.5},
     "question": {"text": 0.5, "code": 3.0, "figure": 4.0},
     "code": {"text": 0.4, "question": 0.2, "code": 0.3, "output": 6.0, "figure": 6.0},
@@ -38,8 +39,9 @@ _APART = {
 class Piece(NamedTuple):
     """A part of a slide that is not split: its kind, cell, height, speaker notes, letters a line.
 
-    The kinds: heading, text, item (of a list), question (about the code that follows), code,
-    output, figure, answer (the text after an output), and notes, which have no cell.
+    The kinds: heading, text, item (of a list), question (about the code that follows), statement
+    (of the same paragraph, before the question), code, output, figure, answer (the text after an
+    output), and notes, which have no cell.
     """
 
     kind: str

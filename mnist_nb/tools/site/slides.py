@@ -111,7 +111,9 @@ def _prose(source: str, answers_code: bool, before_code: bool) -> Iterator[Piece
         blocks = [block.strip() for block in _BLOCK.findall(part.strip())]
         if before_code and number == len(parts) - 1 and blocks:  # the last paragraph asks
             statement, question = _split_before_question(blocks.pop())
-            yield from _blocks([*blocks, *statement], kind)
+            yield from _blocks(blocks, kind)
+            read = kind == "answer" and not blocks  # an output, and no lead-in
+            yield from _blocks(statement, kind if read else "statement")
             yield _text(question, "question")
         else:
             yield from _blocks(blocks, kind)

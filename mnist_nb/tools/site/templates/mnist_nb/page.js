@@ -101,6 +101,13 @@ function dialog(name, className, ...children) {
   return made;
 }
 
+// A live part in use is printed as it is now; page.css has the rest.
+for (const part of document.querySelectorAll(".mnist-nb-live")) {
+  for (const event of ["pointerdown", "click", "input"]) {
+    part.addEventListener(event, () => part.classList.add("used"));
+  }
+}
+
 // Figures can be enlarged: to the window, and to at least 1.7 times their width on the page.
 const large = make("img");
 const frame = make("div", {className: "frame", tabIndex: 0}, large);
@@ -116,7 +123,7 @@ function enlarge(image) {
   wider.hidden = large.clientWidth <= width;
   frame.focus();
 }
-for (const image of document.querySelectorAll("figure > img")) {
+for (const image of document.querySelectorAll("figure > img:not(.paper img)")) {
   image.addEventListener("click", () => enlarge(image));
   const larger = button("Enlarge", () => enlarge(image), "enlarge");
   larger.setAttribute("aria-label", "Enlarge this figure");
