@@ -81,7 +81,7 @@ def test_a_run_goes_to_an_address_overwrites_nothing_there_and_results_reads_it(
     assert shown.stdout.splitlines()[1].startswith("2,2,2.0,0.0")
     assert shown.stderr == "left out: 1 (the run failed or was interrupted)\n"
     same = say("compare", "shelf://a/b/n.lr=2.ipynb", "shelf://a/b/n.lr=2-2.ipynb")
-    assert same.stdout == "the numbers are identical in 1 epochs\n"
+    assert same.stdout == "the numbers are identical in 1 epoch\n"
 
 
 def test_what_an_address_does_not_take_is_refused_before_the_run_or_kept_after_it(shelf, walked):

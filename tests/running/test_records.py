@@ -50,7 +50,8 @@ def results(tmp_path):
             done = CliRunner().invoke(main, ["results", str(other), str(good), *form])
             assert done.exit_code == 0, done.exception
             assert "good.ipynb" in done.stdout or "--by" in form
-            said.add(done.stderr)
+            mixed = done.stderr.startswith("the groups mix")  # the good one and a changed one
+            said.add("" if mixed else done.stderr)
         files = [record["file"] for record in json.loads(done.stdout, parse_constant=pytest.fail)]
         assert files == [str(other)] * (said == {""}) + [str(good)]
         (sentence,) = said
@@ -90,6 +91,29 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_record_that_is_not_whole_is_named_and_the_others_are_read(results, kind):
     assert results(json.dumps(OTHERS[kind])) != ""
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        (row(area="big"), "area is 'big' in epoch 6, not a number"),
+        (row(val_loss=True), "val_loss is True in epoch 6, not a number"),
+        (row(val_loss=[0.1]), "val_loss is [0.1] in epoch 6, not a number"),
+        (row(val_loss=10**400), "in epoch 6, not a number"),
+        (row(**{"a\nb\ud800": "x"}), r"'a\nb\ud800' is 'x' in epoch 6, not a number"),
+        (RECORD["history"][1:], "2, 3, 4, 5"),
+        ([], "no epoch"),
+    ],
+    ids=["text", "true", "list", "large", "odd name", "epochs", "none"],
+)
+def test_of_a_history_it_is_said_what_is_wrong_and_where_and_to_correct_it(results, history, said):
+    sentence = results(json.dumps(changed(history=history)))
+    assert said in sentence and "show_record" in sentence and "schema" not in sentence
+
+
+def test_a_record_of_another_version_is_to_be_made_again(results):
+    sentence = results(json.dumps(changed(schema=0)))
+    assert "run it again" in sentence and "show_record" not in sentence
 
 
 @pytest.mark.parametrize(

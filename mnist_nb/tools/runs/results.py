@@ -5,7 +5,6 @@ The commands `results` and `compare` call it, and so can a notebook.
 
 import contextlib
 import json
-import math
 import os
 import re
 from collections import Counter
@@ -14,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mnist_nb.record import NOT_FINITE, SCHEMA
+from mnist_nb.record import NOT_FINITE
 from mnist_nb.tools.runs.elsewhere import record_of, was_run, why_unfinished
 from mnist_nb.tools.runs.places import is_address, notebooks_in, read, reason
 from mnist_nb.tools.runs.stored import Stored, stored
+from mnist_nb.tools.runs.validity import wrong_with
 
 # parts of the metadata that say nothing of the machine, or differ from run to run
 _NOT_COMPARED = ("wall_time_s", "digest")
 _NAMED_UNFINISHED = re.compile(r"\.(failed|interrupted)(-\d+)?\.ipynb$")
-_STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 _REQUESTS = 16  # to a store at the same time
 
 
@@ -91,10 +90,8 @@ def _record(place: Path | str, found: Stored) -> dict[str, Any]:
         )
     if found.papermill and not was_run(found.papermill, found.counts):
         raise ValueError(f"{place}: papermill has prepared it, but it was not run")
-    if not _is_complete(record, machine):
-        raise ValueError(
-            f"{place}: its record is not complete, or not of schema {SCHEMA}; run it again"
-        )
+    if wrong := wrong_with(record, machine):
+        raise ValueError(f"{place}: {wrong}")
     history = [{name: number(value) for name, value in row.items()} for row in record["history"]]
     of_file = {"file": str(place), "machine": machine}
     return {"file": str(place)} | record | {"history": history} | of_file
@@ -103,24 +100,6 @@ def _record(place: Path | str, found: Stored) -> dict[str, Any]:
 def number(value: Any) -> Any:
     """Return the number for which `value` is the word in a record; others as they are."""
     return NOT_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def _is_complete(record: Any, machine: dict) -> bool:
-    """Return whether `record` is as `show_record` writes it, and both are strict JSON."""
-    try:
-        rows = record["history"]
-        values = [value for row in rows for value in row.values() if value is not None]
-        finite = [value for value in values if value not in NOT_FINITE]
-        _STRICT.encode([record, machine]).encode()
-        return (
-            record["schema"] == SCHEMA
-            and isinstance(record["notebook"], str)
-            and isinstance(record["parameters"], dict)
-            and [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) != []
-            and all(type(n) in (int, float) and math.isfinite(n) for n in finite)
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return False
 
 
 def runs_in(places: list[Path | str]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -213,13 +192,17 @@ def _different_numbers(a: list[dict], b: list[dict]) -> list[str]:
             break
     else:
         which = "the other numbers" if unknown else "the numbers"
-        shared = f"{which} are identical in {min(len(a), len(b))} epochs"
-        more = f"; one has {len(a)} epochs, the other {len(b)}"
+        shared = f"{which} are identical in {_epochs(min(len(a), len(b)))}"
+        more = f"; one has {_epochs(len(a))}, the other {len(b)}"
         lines = [shared + more * (len(a) != len(b))]
     if unknown:
         lines.insert(0, f"not compared: {', '.join(unknown)}; these records are from a version "
                      "that stored null for NaN and for infinity")  # fmt: skip
     return lines
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number != 1)}"
 
 
 def same(one: Any, other: Any) -> bool:
