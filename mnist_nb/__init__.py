@@ -8,7 +8,7 @@ and `In [14]` to `In [20]` are its cells. notebooks/00_walkthrough.ipynb repeats
 def results(*places, epochs: bool = False):
     """Return a pandas DataFrame with a row per run of the notebooks and folders at `places`.
 
-    With `epochs`, it has a row per epoch. A place can be an address such as s3://..., too.
+    With `epochs`, it has a row per epoch. A place can be an address such as s3://..., or a list.
     """
     from mnist_nb.tools.runs import tables  # only now, so that no notebook loads the machinery
 

@@ -19,69 +19,75 @@ MAX_SAID = 4  # sentences about one of several records
 
 @click.command()
 @click.argument("places", nargs=-1, required=True, metavar="PATH...")
+@click.option("--where", multiple=True, metavar="NAME=VALUE",
+              help="Take only runs with this value of a parameter, or with one of several, as in "
+              "lr=0.1,0.01.  [repeatable]")  # fmt: skip
 @click.option("--by", multiple=True, metavar="NAME",
-              help="Group by this parameter: number of runs, mean and standard deviation.  "
-              "[repeatable]")  # fmt: skip
+              help="Group by this parameter: number of runs, mean and standard deviation over all "
+              "runs that share it.  [repeatable]")  # fmt: skip
 @click.option("--sort", multiple=True, metavar="COLUMN",
               help="Sort by this column; -COLUMN sorts from the highest down.  "
               "[repeatable]")  # fmt: skip
 @click.option("--epochs", is_flag=True, help="One row per epoch, not only the last one's numbers.")
-@click.option("--json", "form", flag_value="json",
+@click.option("--json", is_flag=True,
               help="All records (with --by, --sort or --epochs, the table) as JSON.")  # fmt: skip
-@click.option("--csv", "form", flag_value="csv", help="One row per run or, with --by, per group.")
-@click.option("--html", "form", flag_value="html",
+@click.option("--csv", is_flag=True, help="One row per run or, with --by, per group.")
+@click.option("--html", is_flag=True,
               help="A page with the table and a plot, in one file.")  # fmt: skip
 @click.option("--plot", "picture", type=PATH, metavar="FILE",
               help="Draw the runs into a .png or .svg: curves with bands, or a map of two "
               "parameters.")  # fmt: skip
-def results(places, by, sort, epochs: bool, form: str | None, picture: Path | None) -> None:
+def results(places, where, by, sort, epochs: bool, picture: Path | None, **forms: bool) -> None:
     """Show the records of runs, from executed notebooks or folders of them.
 
     PATH is a notebook, a folder or an address like s3://...
     """
+    form = _only_form(forms)
+    _check_kind(picture)
     from mnist_nb.tools.runs.results import runs_in
 
-    _check_kind(picture)
     runs, left_out = runs_in(list(places))
     for line in left_out:
         click.echo(line, err=True)
-    from mnist_nb.tools.runs import tables  # slow to import, as pandas is
+    from mnist_nb.tools.runs import selection, tables  # slow to import, as pandas is
 
     if not runs:
         raise click.ClickException(tables.no_runs(places))
-    by = list(dict.fromkeys(by))
-    frame, names = _table(runs, by, sort, epochs), tables.parameters_of(runs)
+    runs, by = selection.where(runs, where), list(dict.fromkeys(by))
+    for name in by:
+        if not (epochs and name == "epoch"):
+            selection.check_parameter(runs, name)
+    notes = selection.warnings(runs, by, epochs) if by else []
+    for note in notes:
+        click.echo(note, err=True)
+    frame = tables.asked(selection.in_order(runs), by, sort, epochs)
     if picture:
         _draw(runs, by, picture)
-    same = {}
-    if form in (None, "html") and not by:
-        frame, same = tables.without_constants(frame, names)
-    note = ", ".join(f"{name}={value}" for name, value in same.items())
-    note = f"the same in all runs: {note}" if same else ""
+    shown = {*by, *["epoch"] * epochs}
+    if same := {n: v for n, v in tables.constants(runs).items() if n not in shown}:
+        notes.append(f"the same in all runs: {', '.join(f'{n}={v}' for n, v in same.items())}")
+    short = frame.drop(columns=["wall_time_s_std"] if by else list(same), errors="ignore")
     if form == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
     elif form == "json":
         said = tables.as_json(frame) if by or sort or epochs else to_json(runs)
         click.echo(json.dumps(said, indent=1, allow_nan=False))
     elif form == "html":
-        click.echo(_page(runs, by, frame, note))
+        click.echo(_page(runs, by, short, notes))
     else:
-        exact = dict.fromkeys(set(names) & set(frame), tables.as_text)
-        click.echo(frame.to_string(index=False, float_format="{:.4f}".format, formatters=exact))
-        if note:
-            click.echo(f"\n{note}")
+        names = {*tables.parameters_of(runs)} & {*short}
+        click.echo(short.to_string(index=False, float_format="{:.4f}".format,
+                                   formatters=dict.fromkeys(names, tables.as_text)))  # fmt: skip
+        if same:
+            click.echo(f"\n{notes[-1]}")
 
 
-def _table(runs: list[dict], by: list[str], sort: tuple[str, ...], epochs: bool):
-    """Return the table that the options ask for, as a DataFrame."""
-    from mnist_nb.tools.runs import tables
-
-    frame = tables.table(runs, epochs)
-    if by:
-        numbers = [*tables.numbers_of(runs).values(), *[tables.TIME] * (not epochs)]
-        by = dict.fromkeys([*by, *["epoch"] * epochs])
-        frame = tables.grouped(frame, list(by), numbers)
-    return tables.ordered(frame, list(sort))
+def _only_form(forms: dict[str, bool]) -> str:
+    """Return the format that was asked for, or "" for the table; raise if there are two."""
+    asked = [f"--{form}" for form, is_asked in forms.items() if is_asked]
+    if len(asked) > 1:
+        raise ParameterError(f"{' and '.join(asked)} are {len(asked)} formats; choose one")
+    return asked[0][2:] if asked else ""
 
 
 def _check_kind(picture: Path | None) -> None:
@@ -104,7 +110,7 @@ def _draw(runs: list[dict], by: list[str], picture: Path) -> None:
     click.echo(f"{picture}: {drawing.alt}", err=True)
 
 
-def _page(runs: list[dict], by: list[str], frame, note: str) -> str:
+def _page(runs: list[dict], by: list[str], frame, notes: list[str]) -> str:
     from mnist_nb.tools.runs.page import page
     from mnist_nb.tools.runs.plots import as_bytes, draw
 
@@ -114,7 +120,7 @@ def _page(runs: list[dict], by: list[str], frame, note: str) -> str:
         svg, alt = as_bytes(drawing, "svg"), drawing.alt
     except ParameterError as error:  # the table says it all
         click.echo(f"the page has no plot: {error}", err=True)
-    return page(f"Results of {len(runs)} runs", frame, svg, alt, note)
+    return page(f"Results of {_counted(len(runs), 'run')}", frame, svg, alt, notes)
 
 
 @click.command()
@@ -185,7 +191,8 @@ def _headline(verdict) -> str:
     """Return one line on a record: its state, and what was compared."""
     outputs = [output for _, output in verdict.outputs if output.state != "not compared"]
     numbers, ignored = sum(o.numbers for o in outputs), len(verdict.outputs) - len(outputs)
-    size = f" ({len(outputs)} outputs, {numbers} numbers" if verdict.outputs else ""
+    size = f" ({_counted(len(outputs), 'output')}, {_counted(numbers, 'number')}"
+    size *= bool(verdict.outputs)
     size += f"; {ignored} not compared)" if ignored else ")" * bool(size)
     return f"{verdict.path}: {verdict.state}{size}, {verdict.seconds:.1f} s"
 
@@ -205,8 +212,11 @@ def _details(verdict, alone: bool) -> list[str]:
 
 
 def _size(output) -> str:
-    plural = "s" * (output.numbers != 1)
-    return output.what + (f" with {output.numbers} number{plural}" if output.numbers else "")
+    return output.what + f" with {_counted(output.numbers, 'number')}" * bool(output.numbers)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 @click.command()

@@ -408,3 +408,165 @@ def test_every_colour_of_a_line_stands_out_from_white():
         brightness = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
         assert 1.05 / (brightness + 0.05) >= 3, colour  # WCAG's contrast of graphics
     assert len({marker for _, marker, _ in plots.LOOKS}) == len(plots.LOOKS)
+
+
+# --- what a group mixes
+
+
+def run(folder: Path, epochs: int, seed: int = 0, **parameters) -> Path:
+    """Store a run: its loss starts at its width and halves with each epoch."""
+    rows = [{"loss": parameters.get("width", 1) / 2**n} for n in range(epochs)]
+    name = ",".join(f"{n}={v}" for n, v in {**parameters, "epochs": epochs, "seed": seed}.items())
+    given = parameters | {"epochs": epochs, "seed": seed, "dropout": 0.1}
+    return store(folder / name / "n.ipynb", record(*rows, **given), wall_time_s=1.5)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Runs of two widths, of one to three epochs, with two seeds each."""
+    for width in (8, 32, 128):
+        for epochs in (1, 3):
+            for seed in (0, 1):
+                run(tmp_path / "m", epochs, seed, width=width)
+    return tmp_path / "m"
+
+
+def test_what_varies_within_groups_is_said_with_its_values_and_seeds_are_not(mixed):
+    done = say("results", mixed, "--by", "width")
+    (line,) = done.stderr.splitlines()
+    assert "epochs (1, 3)" in line and "--by epochs" in line
+    assert "seed" not in line and "dropout" not in line and "width" not in line
+    for form in ("--csv", "--json", "--html"):
+        assert line in say("results", mixed, "--by", "width", form).stderr.splitlines()
+    assert line in say("results", mixed, "--by", "width", "--html").stdout
+    assert say("results", mixed, "--by", "width", "--by", "epochs").stderr == ""
+    assert say("results", mixed, "--by", "epochs").stderr.count("width (8, 32, 128)") == 1
+
+
+def test_a_parameter_that_only_some_runs_of_a_group_have_varies_too(mixed):
+    store(mixed / "own.ipynb", record({"loss": 1}, width=8, epochs=1, seed=0))
+    said = say("results", mixed, "--by", "width", "--by", "epochs").stderr
+    assert "dropout (0.1, not given)" in said
+
+
+def test_what_is_the_same_in_all_runs_is_said_of_groups_too(mixed):
+    last = "\n\nthe same in all runs: dropout=0.1\n"
+    assert say("results", mixed).stdout.endswith(last)
+    assert say("results", mixed, "--by", "width").stdout.endswith(last)
+    assert "dropout=" not in say("results", mixed, "--by", "dropout").stdout
+
+
+def test_a_curve_and_the_rows_of_a_group_stop_where_its_first_run_ends(mixed, tmp_path):
+    drawing = drawn(mixed, "--by", "width", "--plot", tmp_path / "p.svg")
+    (loss,) = drawing.figure.axes
+    assert [list(line.get_xdata()) for line in loss.lines] == [[1], [1], [1]]
+    assert "mean over 4 runs each" in drawing.alt and "stops where its first run" in drawing.alt
+    assert "ends between 8 (width=8) and 128 (width=128)" in drawing.alt
+    drawing = drawn(mixed, "--by", "epochs", "--plot", tmp_path / "p.svg")
+    (loss,) = drawing.figure.axes
+    assert [list(line.get_xdata()) for line in loss.lines] == [[1], [1, 2, 3]]
+    assert "mean over 6 runs each" in drawing.alt and "first run" not in drawing.alt
+    assert "(epochs=3) and 56 (epochs=1)" in drawing.alt
+    assert "first run" in drawing.figure.get_suptitle() or "first run" not in drawing.alt
+    done = say("results", mixed, "--by", "width", "--epochs", "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(r["width"], r["epoch"], r["runs"]) for r in rows] == [
+        ("8", "1", "4"), ("32", "1", "4"), ("128", "1", "4")]  # fmt: skip
+    assert "first run ends" in done.stderr
+    assert len(table(mixed, "--by", "epochs", "--epochs")) == 4
+
+
+def test_runs_that_stopped_early_share_a_curve_as_far_as_all_of_them_go(tmp_path):
+    for seed, epochs in enumerate((2, 4, 3)):
+        rows = [{"loss": 1 / n} for n in range(1, epochs + 1)]
+        store(tmp_path / f"{seed}.ipynb", record(*rows, seed=seed, sizes=[64]))
+    for by in ([], ["--by", "sizes"]):
+        drawing = drawn(tmp_path, *by, "--plot", tmp_path / "p.svg")
+        assert list(drawing.figure.axes[0].lines[0].get_xdata()) == [1, 2]
+        assert "loss ends at 0.5." in drawing.alt
+    rows = table(tmp_path, "--by", "sizes", "--epochs")
+    assert [(row["epoch"], row["runs"]) for row in rows] == [("1", "3"), ("2", "3")]
+
+
+# --- which runs, and in what order
+
+
+def test_where_keeps_the_runs_that_have_one_of_the_values(mixed):
+    own = {"width": "8", "epochs": 1, "seed": 7, "deep": True, "sizes": [64, 32], "lr": 0.1}
+    store(mixed / "own.ipynb", record({"loss": 1}, **own))
+    for words, number in {
+        "epochs=1": 7, "width=8": 5, "width=8,32": 9, "seed=0:2": 12, "deep=true": 1,
+        "sizes=[64, 32]": 1, "lr=1e-1": 1, "epochs=1.0": 7,
+    }.items():  # fmt: skip
+        assert len(table(mixed, "--where", words)) == number, words
+    assert len(table(mixed, "--where", "epochs=1", "--where", "seed=0")) == 3
+    assert say("results", mixed, "--where", "epochs=1", "--where", "lr=0.1").exit_code == 0
+    for words, said in {
+        "epochs=2": "no run has epochs=2; they have 1, 3",
+        "epochs": "NAME=VALUE",
+        "loss=1": "'loss' is a result",
+        "epoch=1": "'epoch' is not",
+        "deep=1": "no run has deep=1",
+    }.items():
+        done = say("results", mixed, "--where", words)
+        assert done.exit_code == 2 and said in done.stderr and done.stdout == "", words
+        assert done.stderr.count("\n") == 1
+
+
+def test_runs_stand_in_the_order_of_their_numbers_seeds_last(mixed):
+    rows = [(row["width"], row["epochs"], row["seed"]) for row in table(mixed)]
+    assert rows == sorted(rows, key=lambda row: (int(row[1]), int(row[0]), int(row[2])))
+    assert mnist_nb.results(mixed)["width"].tolist() == [int(row[0]) for row in rows]
+
+
+def test_from_python_lists_of_paths_are_taken_apart(mixed, tmp_path):
+    paths = [mixed, str(run(tmp_path, 1, width=2))]
+    assert len(mnist_nb.results(paths)) == len(mnist_nb.results(*paths)) == 13
+    assert len(mnist_nb.results(mixed.glob("*epochs=1,*"), paths[1])) == 7
+    with pytest.raises(ParameterError) as refused:
+        mnist_nb.results([f"nowhere{n}" for n in range(30)])
+    assert "nowhere1," in str(refused.value) and len(str(refused.value)) < 200
+    with pytest.raises(ParameterError, match="no path"):
+        mnist_nb.results([])
+
+
+# --- what is refused
+
+
+def test_two_formats_at_once_are_refused(runs):
+    done = say("results", runs, "--csv", "--html")
+    assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "--csv and --html" in done.stderr
+    assert say("results", runs, "--csv", "--csv").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["loss", "wall_time_s", "run", "loss_mean", "epoch"])
+def test_groups_by_what_is_no_parameter_are_refused(runs, name):
+    done = say("results", runs, "--by", name)
+    assert done.exit_code == 2 and f"'{name}' is " in done.stderr
+    assert "lr, seed, width" in done.stderr
+    assert ("a result" in done.stderr) == (name in ("loss", "wall_time_s"))
+
+
+def test_three_parameters_named_for_a_plot_are_too_many(mixed, tmp_path):
+    three = [word for name in ("width", "epochs", "seed") for word in ("--by", name)]
+    done = say("results", mixed, *three, "--plot", tmp_path / "p.svg")
+    assert done.exit_code == 2 and "at most two" in done.stderr and "choose" not in done.stderr
+    done = say("results", mixed, *three, "--html")
+    assert done.exit_code == 0 and "at most two" in done.stderr
+
+
+# --- how it is said
+
+
+def test_one_run_and_one_epoch_are_not_called_runs_and_epochs(tmp_path):
+    a, b = run(tmp_path, 1), run(tmp_path, 2)
+    assert "Results of 1 run<" in say("results", a, "--html").stdout
+    assert say("compare", a, a).stdout == "the numbers are identical in 1 epoch\n"
+    said = say("compare", a, b).stdout
+    assert said.endswith("identical in 1 epoch; one has 1 epoch, the other 2\n")
+
+
+def test_the_table_of_groups_that_people_read_has_no_deviation_of_the_time(mixed):
+    assert "wall_time_s_std" not in say("results", mixed, "--by", "width").stdout
+    assert "wall_time_s_std" in table(mixed, "--by", "width")[0]

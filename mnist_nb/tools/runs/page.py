@@ -29,17 +29,17 @@ th, td {{ padding: 0.2rem 0.8rem; text-align: right; border-bottom: 1px solid #8
 {picture}<div role="region" aria-label="Table" tabindex="0">
 {table}
 </div>
-{note}</main>
+{notes}</main>
 </body>
 </html>"""
 
 
-def page(title: str, frame: "pd.DataFrame", svg: bytes | None, alt: str, note: str) -> str:
-    """Return a page with a table, a plot with its alt text, if there is one, and a note."""
+def page(title: str, frame: "pd.DataFrame", svg: bytes | None, alt: str, notes: list[str]) -> str:
+    """Return a page with a table, a plot with its alt text, if there is one, and notes."""
     picture = ""
     if svg:
         data = base64.b64encode(svg).decode()
         picture = f'<p><img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{data}"></p>\n'
     return _PAGE.format(title=html.escape(title), picture=picture,
                         table=frame.to_html(index=False, border=0),
-                        note=f"<p>{html.escape(note)}</p>\n" * bool(note))  # fmt: skip
+                        notes="".join(f"<p>{html.escape(n)}</p>\n" for n in notes))  # fmt: skip

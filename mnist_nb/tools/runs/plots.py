@@ -6,7 +6,6 @@
 import html
 import io
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mnist_nb.errors import ParameterError
-from mnist_nb.tools.runs.tables import check_column, grouped, numbers_of, ordered, table
+from mnist_nb.tools.runs.selection import is_uneven, varying
+from mnist_nb.tools.runs.tables import grouped, numbers_of, ordered, table
 
 # Dark enough on white for thin lines (a contrast of 3 or more); markers and dashes differ, too.
 LOOKS = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#008A64", "^", "-."),
@@ -27,7 +27,6 @@ LOOKS = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#008A64", "^", "-."),
 MOST_PANELS = 6
 LARGEST = 1e300  # Matplotlib computes with numbers somewhat larger than those that it draws
 KINDS = ("png", "svg")
-_SEED = re.compile(r"(^|_)(seed|random_state)$")
 
 
 class Drawing(NamedTuple):
@@ -44,18 +43,21 @@ def draw(runs: list[dict[str, Any]], by: list[str]) -> Drawing:
     line per value over the epochs, with bands of one standard deviation; if that gives too many
     lines, or there is one epoch, draw the last numbers over the values; with two, draw maps.
 
+    A curve ends where the first of its runs does: with fewer runs, its mean would jump.
+
     Raises:
-        ParameterError: more than two parameters vary, there is no parameter of that name, or no
-            run has a number.
+        ParameterError: `by` has more than two names, more than two parameters vary, or no run
+            has a number.
     """
     panels = dict(list(numbers_of(runs).items())[:MOST_PANELS])
     epochs, last = table(runs, epochs=True), table(runs)
     panels = [column for column in panels.values() if epochs[column].notna().any()]
     if not panels:
         raise ParameterError("these records have no numbers to plot")
-    for name in by:
-        check_column(last, name)
-    by = by or _varying(runs)
+    if len(by) > 2:
+        raise ParameterError(f"--by names {len(by)} parameters ({', '.join(by)}), and a plot "
+                             "shows at most two")  # fmt: skip
+    by = by or varying(runs)
     if len(by) > 2:
         raise ParameterError(f"{len(by)} parameters vary ({', '.join(by)}), and a plot shows two "
                              "at most; choose them with --by")  # fmt: skip
@@ -64,26 +66,20 @@ def draw(runs: list[dict[str, Any]], by: list[str]) -> Drawing:
     values = last[by[0]].map(str).nunique() if by else 1
     if by and (values > len(LOOKS) or len(epochs) == len(last) or by == ["epoch"]):
         return _points(_grouped(last, by, panels), panels, by[0])
-    return _curves(_grouped(epochs, [*by, "epoch"], panels), panels, by)
+    frame = _grouped(epochs, [*by, "epoch"], panels, epochs=True)
+    return _curves(frame, panels, by, is_uneven(runs, by))
 
 
-def _grouped(frame: pd.DataFrame, by: list[str], panels: list[str]) -> pd.DataFrame:
+def _grouped(
+    frame: pd.DataFrame, by: list[str], panels: list[str], epochs: bool = False
+) -> pd.DataFrame:
     """Group like `grouped`; values of several types become categories, in order and by name."""
-    found = grouped(frame, by, panels)
+    found = grouped(frame, by, panels, epochs)
     for name in by:
         if found[name].dtype == object:
             names = dict.fromkeys(ordered(found, [name])[name].map(str))
             found[name] = pd.Categorical(found[name].map(str), names, ordered=True)
     return found
-
-
-def _varying(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the parameters, but no seeds, that are not the same in all runs that have them."""
-    values: dict[str, set[str]] = {}
-    for run in runs:
-        for name, value in run["parameters"].items():
-            values.setdefault(name, set()).add(repr(value))
-    return [name for name, found in values.items() if len(found) > 1 and not _SEED.search(name)]
 
 
 def _panels(names: list[str], size: tuple[float, float], **labels) -> tuple[Figure, list]:
@@ -101,8 +97,11 @@ def _panels(names: list[str], size: tuple[float, float], **labels) -> tuple[Figu
     return figure, axes[: len(names)]
 
 
-def _curves(frame: pd.DataFrame, panels: list[str], by: list[str]) -> Drawing:
-    """Draw lines over the epochs: one for each value of the parameter in `by`, if there is one."""
+def _curves(frame: pd.DataFrame, panels: list[str], by: list[str], is_cut: bool) -> Drawing:
+    """Draw lines over the epochs: one for each value of the parameter in `by`, if there is one.
+
+    With `is_cut`, some runs go on after their line has ended, and the picture says so.
+    """
     figure, axes = _panels(panels, (4, 3.4), xlabel="epoch")
     lines = list(frame.groupby(by[0], observed=True, dropna=False)) if by else [("", frame)]
     for (label, rows), (colour, marker, dashes) in zip(lines, LOOKS, strict=False):
@@ -117,11 +116,12 @@ def _curves(frame: pd.DataFrame, panels: list[str], by: list[str]) -> Drawing:
     if by:
         figure.legend(handles=axes[0].lines, title=_text(by[0]), loc="outside right upper",
                       frameon=False)  # fmt: skip
-    note = _note(frame)
-    figure.suptitle(note, fontsize=10)
+    cut = "a curve stops where its first run ends"
+    figure.suptitle(_note(frame) + f"\n{cut}" * is_cut, fontsize=10)
+    note = _note(frame) + f"; {cut}" * is_cut
     each = f", a line for each {by[0]} ({_listed(label for label, _ in lines)})" if by else ""
+    last = pd.concat(rows.tail(1) for _, rows in lines)
     most = frame["epoch"].max()
-    last = frame[frame["epoch"] == most]
     return Drawing(figure, f"{_listed(panels)} by epoch, 1 to {most}{each}; {note}. "
                    f"{_ends(last, panels, by)}")  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +12,39 @@ import pandas as pd
 from mnist_nb.errors import ParameterError
 from mnist_nb.record import to_json
 from mnist_nb.tools.runs.results import runs_in
+from mnist_nb.tools.runs.selection import TIME, in_order, parameters_of, rank
 
-TIME = "wall_time_s"
+MOST_NAMED = 3  # paths in a sentence
 
 log = logging.getLogger("mnist_nb")
 
 
-def results(*places: str | Path, epochs: bool = False) -> pd.DataFrame:
+def results(*places: Any, epochs: bool = False) -> pd.DataFrame:
     """Return a row per run (with `epochs`, per epoch) of the notebooks and folders at `places`.
 
-    What is left out, such as runs that failed, is logged.
+    A place is a path, an address, or a list of them. What is left out, such as runs that failed,
+    is logged.
 
     Raises:
         ParameterError: there is no run.
     """
-    runs, left_out = runs_in([*places])
+    paths = [path for place in places
+             for path in ([place] if isinstance(place, str | PathLike) else place)]  # fmt: skip
+    runs, left_out = runs_in(paths)
     for line in left_out:
         log.warning(line)
     if not runs:
-        raise ParameterError(no_runs(places))
-    return table(runs, epochs)
+        raise ParameterError(no_runs(paths))
+    return table(in_order(runs), epochs)
 
 
-def no_runs(places: tuple[str | Path, ...]) -> str:
+def no_runs(places: Sequence[str | Path]) -> str:
     """Return the sentence for `places` where there is no run."""
-    return (f"no record of a run was found in {', '.join(map(str, places))}; give executed "
-            "notebooks, or folders of them")  # fmt: skip
-
-
-def parameters_of(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the names of the parameters of all `runs`, in their order."""
-    return list(dict.fromkeys(name for run in runs for name in run["parameters"]))
+    if not places:
+        return "no path was given; give executed notebooks, or folders of them"
+    more = f" and {len(places) - MOST_NAMED} more" * (len(places) > MOST_NAMED)
+    return (f"no record of a run was found in {', '.join(map(str, places[:MOST_NAMED]))}{more}; "
+            "give executed notebooks, or folders of them")  # fmt: skip
 
 
 def numbers_of(runs: list[dict[str, Any]]) -> dict[str, str]:
@@ -85,10 +89,13 @@ def _column(values: list, is_number: bool) -> pd.Series:
     return pd.Series(values, dtype=object if mixed else None)
 
 
-def grouped(frame: pd.DataFrame, by: list[str], numbers: list[str]) -> pd.DataFrame:
+def grouped(
+    frame: pd.DataFrame, by: list[str], numbers: list[str], epochs: bool = False
+) -> pd.DataFrame:
     """Group a table by the columns `by`: number of runs, means and deviations of `numbers`.
 
-    A group with a run whose number is nan has no mean: the others' would look too good.
+    A group with a run whose number is nan has no mean: the others' would look too good. With
+    `epochs`, the table has a row per epoch, and a group ends where the first of its runs does.
 
     Raises:
         ParameterError: no run has a parameter of that name, or a group has a column of that name.
@@ -105,10 +112,27 @@ def grouped(frame: pd.DataFrame, by: list[str], numbers: list[str]) -> pd.DataFr
         raise ParameterError(f"{name!r} is what a column of a group is called, so a parameter of "
                              "that name cannot make groups; rename it")  # fmt: skip
     found = pd.DataFrame(columns).reset_index()
+    if epochs:
+        inner = [name for name in by if name != "epoch"]
+        most = found.groupby(inner, dropna=False)["runs"].transform("max") if inner else (
+            found["runs"].max())  # fmt: skip
+        found = found[found["runs"] == most].reset_index(drop=True)
     for name, place in places.items():
         values = dict(zip(place, frame[name], strict=True))
         found[name] = pd.Series([values[at] for at in found[name]], dtype=object)
     return found
+
+
+def asked(
+    runs: list[dict[str, Any]], by: Sequence[str], sort: Sequence[str], epochs: bool
+) -> pd.DataFrame:
+    """Return the table of `runs` that these options of the command ask for."""
+    frame = table(runs, epochs)
+    if by:
+        numbers = [*numbers_of(runs).values(), *[TIME] * (not epochs)]
+        names = dict.fromkeys([*by, *["epoch"] * epochs])
+        frame = grouped(frame, list(names), numbers, epochs)
+    return ordered(frame, list(sort))
 
 
 def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -132,8 +156,7 @@ def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _comparable(column: pd.Series) -> pd.Series:
     """Return numbers that order values of many types: numbers first, then others by their text."""
-    keys = [(0, value, "") if type(value) in (int, float) and value == value
-            else (1, 0, str(value)) for value in column]  # fmt: skip
+    keys = list(map(rank, column))
     places = {key: place for place, key in enumerate(sorted(set(keys)))}
     return pd.Series([places[key] for key in keys], column.index)
 
@@ -145,11 +168,11 @@ def check_column(frame: pd.DataFrame, name: str) -> None:
                              f"{', '.join(frame.columns)}")  # fmt: skip
 
 
-def without_constants(frame: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, dict]:
-    """Return `frame` without those columns of `names` that have one value, and these values."""
-    same = {name: frame[name].iloc[0] for name in names
-            if len({repr(value) for value in frame[name]}) == 1}  # fmt: skip
-    return frame.drop(columns=list(same)), same
+def constants(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the parameters that have one value in all `runs`."""
+    each = [run["parameters"] for run in runs]
+    return {name: value for name, value in each[0].items()
+            if all(name in one and repr(one[name]) == repr(value) for one in each)}  # fmt: skip
 
 
 def as_text(value: Any) -> str:
