@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from mnist_nb.errors import ParameterError
 from mnist_nb.tools.runs.selection import is_uneven, varying
@@ -110,9 +110,10 @@ def _curves(frame: pd.DataFrame, panels: list[str], by: list[str], is_cut: bool)
             ax.plot(rows["epoch"], mean, color=colour, linestyle=dashes, linewidth=2,
                     marker=marker if len(rows) <= 12 else "", label=_text(label))  # fmt: skip
             ax.fill_between(rows["epoch"], mean - spread, mean + spread, color=colour, alpha=0.2,
-                            linewidth=0)  # fmt: skip
+                            linewidth=4 * (len(rows) == 1))  # fmt: skip
+    most = frame["epoch"].max()
     for ax in axes:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True) if most > 1 else FixedLocator([1]))
     if by:
         figure.legend(handles=axes[0].lines, title=_text(by[0]), loc="outside right upper",
                       frameon=False)  # fmt: skip
@@ -121,7 +122,6 @@ def _curves(frame: pd.DataFrame, panels: list[str], by: list[str], is_cut: bool)
     note = _note(frame) + f"; {cut}" * is_cut
     each = f", a line for each {by[0]} ({_listed(label for label, _ in lines)})" if by else ""
     last = pd.concat(rows.tail(1) for _, rows in lines)
-    most = frame["epoch"].max()
     return Drawing(figure, f"{_listed(panels)} by epoch, 1 to {most}{each}; {note}. "
                    f"{_ends(last, panels, by)}")  # fmt: skip
 
