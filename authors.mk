@@ -7,7 +7,7 @@ PIP := $(PY) -I -m pip install --quiet --disable-pip-version-check
 # absolute paths, as nbgrader runs in different folders
 WITH_NBGRADER := PYTHONPATH="$(CURDIR)/build/nbgrader:$(CURDIR)"
 
-.PHONY: test test-all lint refresh docs exercises student kit kit-try grade site site-instructor slides bench kernel-starts seed-study exact-study experiments mutants mutmut portability stability lock
+.PHONY: test test-all lint refresh docs exercises student kit kit-try grade site site-instructor slides bench kernel-starts seed-study exact-study exact-starts experiments mutants mutmut portability stability lock
 
 # each module is compiled once, not by each of the hundreds of processes that tests start
 test test-all: export PYTHONDONTWRITEBYTECODE :=
@@ -87,8 +87,11 @@ kernel-starts: data  ## measure kernel starts on a busy machine
 seed-study: data  ## train the walkthrough's network with 128 seeds, with and without dropout
 	$(PY) studies/seed_study.py
 
-exact-study: data  ## train chapter 09's exact network with 16 seeds; ARGS=times: seconds per epoch
+exact-study: data  ## train chapter 09's exact network with 32 seeds; ARGS=times: seconds per epoch
 	$(PY) studies/exact.py $(ARGS)
+
+exact-starts: data  ## do chapter 09's initial weights and splits spread losses as PyTorch's do?
+	$(PY) studies/exact_starts.py
 
 experiments: data  ## execute the 265 runs of chapter 08, or resume them
 	$(PY) studies/experiments.py
