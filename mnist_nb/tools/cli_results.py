@@ -127,15 +127,16 @@ def _page(runs: list[dict], by: list[str], frame, notes: list[str]) -> str:
 @click.argument("a")
 @click.argument("b")
 def compare(a: str, b: str) -> None:
-    """Compare the runs in two executed notebooks, A and B.
+    """Compare the runs in two executed notebooks, A and B, or in folders that hold one each.
 
     Show the parameters and the parts of the environment that differ, and the first epoch in which
     the numbers differ.
     """
-    from mnist_nb.tools.runs.results import differences, read_record
+    from mnist_nb.tools.runs.pair import record_at
+    from mnist_nb.tools.runs.results import differences
 
     try:
-        found = differences(read_record(a), read_record(b))
+        found = differences(record_at(a), record_at(b))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join(found))

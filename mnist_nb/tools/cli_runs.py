@@ -1,6 +1,7 @@
 """Define the commands that run notebooks: run and sweep. `cli` adds them to the command line."""
 
 import contextlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -163,7 +164,8 @@ def sweep(
                        elsewhere=bool(scheduler), kernel=kernel)  # fmt: skip
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     seconds = seconds and seconds * cores() / min(jobs or cores(), cores())
-    time = f", about {duration(seconds)} on this machine" if seconds else ""
+    basis = "going by the finished runs" if left < runs else "on an idle machine like this"
+    time = f", about {duration(seconds)} {basis}" if seconds else ""
     click.echo(f"{runs} run{'s' * (runs != 1)} of {path.name} into {output}: "
                f"{runs - left} finished before, {left} to do{time}")  # fmt: skip
     older = Counter(place.older for place in prepared.places.values() if place.older)
@@ -209,8 +211,17 @@ def _list(prepared) -> None:
         if seconds is not None:
             click.echo(f"finished  {run.name}: {path.removeprefix(prepared.folder).strip('/')}")
         else:
-            click.echo(f"again     {run.name}: {older}" if older else f"to do     {run.name}")
+            why = older or _how_it_ended(path)
+            click.echo(f"{'again' if older else 'to do':10}{run.name}" + f": {why}" * bool(why))
     click.echo("nothing was run")
+
+
+def _how_it_ended(path: str) -> str:
+    """Return how an earlier try at the run ended whose record would be at `path`, or ""."""
+    name = path.removesuffix(".ipynb")
+    ends = ("failed", "interrupted")
+    found = [end for end in ends if os.path.exists(f"{name}.{end}.ipynb")]
+    return f"{' and '.join(found)} before" if found else ""
 
 
 COMMANDS = (run, sweep)

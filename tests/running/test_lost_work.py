@@ -304,6 +304,48 @@ def test_sigterm_ends_with_what_there_is_and_leaves_nothing_behind(family, tmp_p
         assert "so far" in kept.read_text()
 
 
+HALF = """import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('so far', x, flush=True)
+if x == 1:
+    open('half.txt', 'w').write('half')
+open(f'{log}{x}', 'w').close()
+while not os.path.exists(f'{log}-go'):
+    time.sleep(0.1)"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_stopped_keeps_what_its_runs_have_so_far_and_goes_on_when_given_again(
+    family, tmp_path, number
+):
+    small_notebook(tmp_path / "n.ipynb", HALF, parameters=PARAMETERS)
+    log = tmp_path / "log"
+    sweep = ("-m", "mnist_nb.tools.cli", "sweep", "n.ipynb", "-g", "x", "1,2,3", "-p", "log", log,
+             "-o", "out", "--jobs", "2")  # fmt: skip
+    hears = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    child = family.start(*sweep, preexec_fn=hears)
+    wait_until(lambda: all(map(os.path.exists, (f"{log}1", f"{log}2"))), "two runs are running")
+    os.killpg(child.pid, number)
+    _, stderr = child.communicate()
+    assert child.returncode == 130 and "Traceback" not in stderr, stderr
+    out = tmp_path / "out"
+    one, two = (next(out.glob(f"x={x},*")) for x in (1, 2))
+    assert len(list(out.glob("x=*"))) == 2, "no folder of the run not begun"
+    assert sorted(path.name for path in one.iterdir()) == ["n.interrupted", "n.interrupted.ipynb"]
+    assert [path.name for path in two.iterdir()] == ["n.interrupted.ipynb"]
+    assert (one / "n.interrupted" / "half.txt").read_text() == "half"
+    for x, folder in ((1, one), (2, two)):
+        kept = folder / "n.interrupted.ipynb"
+        assert f"so far {x}" in kept.read_text()
+        assert str(kept.relative_to(tmp_path)) in stderr, stderr
+    log.with_name("log-go").touch()
+    again = family.start(*sweep)
+    stdout, stderr = again.communicate()
+    assert again.returncode == 0 and "0 finished before, 3 to do" in stdout, stderr
+    assert len(list(out.glob("x=*/n.ipynb"))) == 3
+    assert (one / "n" / "half.txt").exists() and (one / "n.interrupted.ipynb").exists()
+
+
 # --- readers
 
 

@@ -99,7 +99,7 @@ def test_a_failed_notebook_is_kept_and_one_line_says_which_cell_and_why(say, tmp
     done = say("run", notebook, "-p", "x", "0", "-o", "out")
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
-    assert "cell In [3] failed: ZeroDivisionError" in done.stderr
+    assert "cell In [3] (In [2] of your notebook) failed: ZeroDivisionError" in done.stderr
     assert (tmp_path / "out" / "n.x=0.failed.ipynb").is_file()
 
 

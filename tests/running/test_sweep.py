@@ -118,8 +118,13 @@ include:
     [
         ({"grid": {"lr": []}}, "lr has the values"),
         ({"grid": {"lr": "5:5"}}, "at least one"),
+        ({"grid": {"lr": "2:0"}}, "'2:0', which is an empty range"),
         ({"grid": {"lr": ["1"]}, "parameters": {"lr": "1"}}, "'lr' is given twice"),
         ({"grid": {"lr": ["1"]}, "zip": {"lr": ["1"]}}, "'lr' is given twice"),
+        (
+            {"zip": {"lr": ["1"]}, "parameters": {"lr": "1"}},
+            "in parameters .* and in the file's zip",
+        ),
         ({"zip": {"lr": ["1"], "seed": ["1", "2"]}}, "lists of the same length"),
         ({"grid": {"lr": ["1"]}, "exclude": [{"lr": "1"}]}, "no run is left"),
     ],
@@ -193,6 +198,15 @@ def test_what_cannot_work_is_refused_before_anything_runs(
     assert not list(tmp_path.rglob("out/*/*"))
 
 
+def test_an_estimate_from_the_batches_is_said_to_be_for_an_idle_machine(tmp_path):
+    done = CliRunner().invoke(
+        main, ["sweep", "-g", "seed", "1,2", "-o", str(tmp_path), "--dry-run"]
+    )
+    assert re.search(r"2 to do, about \d+ s on an idle machine like this", done.stdout), (
+        done.output
+    )
+
+
 def test_seen_from_outside_a_refusal_is_one_sentence(command, notebook, tmp_path):
     for what in ("sweep", "run"):
         done = command(what, "n.ipynb", "-o", "out", "-p", "unread", "1")
@@ -241,12 +255,16 @@ def test_a_run_that_fails_is_kept_named_counted_and_does_not_stop_the_others(
     done = CliRunner().invoke(
         main, [*SWEEP, "0,13,1,2,14", "--scheduler", one_worker.scheduler_address]
     )
-    assert "6 finished before, 4 to do, about" in done.stdout
+    assert re.search(
+        "6 finished before, 4 to do, about .* going by the finished runs", done.stdout
+    )
     assert isinstance(done.exception, SystemExit) and done.exit_code == 1
     assert "8 of 10 runs are finished" in done.stdout
     assert "2 failed: " in done.stderr and "the same command" in done.stderr
     assert all(name in done.stderr for name in ("lr=0.5,x=13", "lr=1.0,x=13"))
     assert "failed: ZeroDivisionError" in done.stdout + done.stderr
+    listed = CliRunner().invoke(main, [*SWEEP, "13,15", "--dry-run"]).stdout
+    assert "lr=0.5,x=13: failed before" in listed and "to do     lr=0.5,x=15\n" in listed
     failed = sorted(path.parent.name for path in (tmp_path / "out").rglob("n.failed.ipynb"))
     assert failed == ["lr=0.5,x=13", "lr=1.0,x=13"]
     after = results_in(tmp_path / "out")
@@ -574,6 +592,9 @@ def test_compare_says_what_differs_and_where_the_numbers_part(swept, tmp_path):
     assert done.stdout == f"{equal}\n", done.stdout
     *more, last = say("compare", same, single).stdout.splitlines()
     assert last == equal and all(line.startswith("machine: ") for line in more), more
+    assert say("compare", same.parent, single.parent).stdout.splitlines() == [*more, last]
+    done = say("compare", swept / "out", single)
+    assert done.exit_code == 1 and "has 3 records; name one of them" in done.stderr
     other = next((swept / "out").glob("lr=0.2,seed=1*/*.ipynb"))
     lines = say("compare", same, other).stdout.splitlines()
     assert lines[:2] == ["parameters: lr: 0.1 | 0.2", "parameters: seed: 0 | 1"]

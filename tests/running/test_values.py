@@ -249,7 +249,8 @@ def test_lists_and_the_like_are_values_of_a_grid_on_the_command_line(words, valu
 def test_values_of_a_grid_that_are_half_yaml_are_refused_in_a_sentence(words):
     with pytest.raises(SweepError) as caught:
         expand({"grid": {"x": words}})
-    assert "cannot be read" in str(caught.value) and "\n" not in str(caught.value)
+    assert "cannot be read" in str(caught.value)
+    assert not set("\n^") & set(str(caught.value).replace(words, "")), "one line, without a caret"
 
 
 GIVEN = {

@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import re
+import shutil
 
 import nbformat
 import pytest
@@ -319,6 +320,9 @@ def test_the_exit_code_tells_the_same_from_different_not_run_and_refused(
     done = say(folder / "n.ipynb")
     assert done.exit_code == 3 and "was never executed" in done.stdout
     (tmp_path / "empty").mkdir()
+    shutil.make_archive(tmp_path / "crate", "zip", tmp_path / "empty")
+    done = say(tmp_path / "crate.zip")
+    assert done.exit_code == 3 and "is a zip; unzip it first" in done.stdout
     done = say(tmp_path / "empty")
     assert done.exit_code == 2 and done.stderr.startswith("Error: no notebook is in")
 

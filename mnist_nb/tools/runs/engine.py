@@ -30,8 +30,7 @@ class _Client(PapermillNotebookClient):
 
     def papermill_execute_cells(self) -> None:
         """Execute the cells, then note what the kernel says of itself."""
-        self.watch.began = time.monotonic()
-        self.watch.kill = lambda: _kill(self.km.provisioner.pid)
+        self.watch.began, self.watch.begun = time.monotonic(), True
         self.timeout_func = lambda cell: self.watch.left()
         super().papermill_execute_cells()
         question = {"it": ask(self.nb)}
@@ -92,6 +91,7 @@ class _Engine(engines.NBClientEngine):
             timeout=execution_timeout, **options,
         )  # fmt: skip
         client.watch = watch or Watch()
+        client.watch.kill = lambda: _kill(client.km.provisioner.pid)
         try:
             client.execute(**({"cwd": folder} if folder else {}))
         except (DeadKernelError, CellTimeoutError):

@@ -32,8 +32,11 @@ class RunsFailed(SweepError):
     exit_code = 1
 
 
+# how a message names parameters, grid and zip
+_WHERE = ("parameters (or -p)", "grid (or -g)", "the file's zip")
 # a value that begins like a list, a mapping or a quoted text of YAML
 _YAML = re.compile(r"(?:^|,)\s*[\[{'\"]")
+_RANGE = re.compile(r"(-?\d{1,18}):(-?\d{1,18})(?::(-?[1-9]\d{0,17}))?")
 
 
 def values_of(words: str) -> list[Any]:
@@ -44,7 +47,7 @@ def values_of(words: str) -> list[Any]:
     Raises:
         SweepError: there are more than MAX_RUNS values, or what begins like YAML is not.
     """
-    if found := re.fullmatch(r"(-?\d{1,18}):(-?\d{1,18})(?::(-?[1-9]\d{0,17}))?", words):
+    if found := _RANGE.fullmatch(words):
         numbers = range(int(found[1]), int(found[2]), int(found[3] or 1))
         _check_number(len(numbers))
         return [str(n) for n in numbers]
@@ -137,8 +140,12 @@ def _lists(plan: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
     """Return name -> values for `grid` and for `zip`, without duplicate names."""
     fixed, grid, zipped = (plan.get(part, {}) for part in ("parameters", "grid", "zip"))
     for name in [*grid, *zipped]:
-        if (name in fixed) + (name in grid) + (name in zipped) > 1:
-            raise SweepError(f"{name!r} is given twice; give it in one place")
+        named = [part for part, content in zip(_WHERE, (fixed, grid, zipped), strict=True)
+                 if name in content]  # fmt: skip
+        if len(named) > 1:
+            raise SweepError(
+                f"{name!r} is given twice, in {' and in '.join(named)}; give it in one place"
+            )
     lists = {name: _values(name, values) for name, values in {**grid, **zipped}.items()}
     lengths = {name: len(lists[name]) for name in zipped}
     if len(set(lengths.values())) > 1:
@@ -231,5 +238,8 @@ def _values(name: str, values: Any) -> list:
     """Return the values that `grid` or `zip` gives for a parameter: a list, or words like 1,2."""
     found = values_of(values) if isinstance(values, str) else values
     if not isinstance(found, list) or not found:
-        raise SweepError(f"{name} has the values {values!r}; give at least one value, like 1,2,3")
+        empty = ", which is an empty range" * bool(_RANGE.fullmatch(str(values)))
+        raise SweepError(
+            f"{name} has the values {values!r}{empty}; give at least one value, like 1,2,3"
+        )
     return found

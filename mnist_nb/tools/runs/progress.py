@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import shutil
 import sys
 import time
@@ -15,6 +16,7 @@ from mnist_nb.tools.runs.identity import Run
 from mnist_nb.tools.runs.work import Outcome
 
 MOST_ROWS = 16  # runs with a line of their own
+MOST_NAMED = 4  # notebooks that the last sentence names
 PER_STEP, PER_RUN = 0.0006, 1.5  # seconds per batch, and per run besides its batches
 
 
@@ -79,10 +81,18 @@ class Progress:
             with urllib.request.urlopen(link, timeout=2):
                 self.say(f"Dask's dashboard: {link}")
 
-    def so_far(self) -> str:
-        """Return a sentence about the runs done, for a sweep that ends early."""
-        done = f"{self.done} of {self.total} runs had ended"
-        return f"{done}, and finished ones are kept: {self.rest}"
+    def so_far(self, kept: list[str] = ()) -> str:
+        """Return a sentence about the runs done, for a sweep that ends early.
+
+        `kept` are the notebooks of those that were running.
+        """
+        done = f"{self.done} of {self.total} runs had ended, and finished ones are kept"
+        if kept:
+            named = [place.removeprefix(os.getcwd() + os.sep) for place in kept[:MOST_NAMED]]
+            more = f" and {len(kept) - MOST_NAMED} more" * (len(kept) > MOST_NAMED)
+            others = f"{len(kept)} others" if len(kept) > 1 else "one more"
+            done += f"; what {others} had so far is in {', '.join(named)}{more}"
+        return f"{done}; {self.rest}"
 
     def close(self) -> None:
         """Finish the bar; its last state stays on the terminal."""

@@ -17,6 +17,7 @@ import nbformat
 from mnist_nb.tools import kernels
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs import folders
+from mnist_nb.tools.runs.declared import is_tagged
 from mnist_nb.tools.runs.failures import NotStarted, RunError
 from mnist_nb.tools.runs.given import read_values
 from mnist_nb.tools.runs.identity import cut, name_of
@@ -126,6 +127,15 @@ def _python(start: str | None) -> dict[str, Any]:
             "extra_arguments": [*quiet, code]}  # fmt: skip
 
 
+def _named(number: int | None, index: int, read, values: Mapping[str, Any]) -> str:
+    """Return how a message names the cell at `index`, which papermill's own cell may precede."""
+    if not number:
+        return "it"
+    tagged = [i for i, cell in enumerate(read.cells) if is_tagged(cell, "parameters")]
+    later = bool(values and tagged) and index > tagged[0] + 1
+    return f"cell In [{number}]" + f" (In [{number - 1}] of your notebook)" * later
+
+
 def execute(
     notebook: Path, output: Path, values: dict[str, Any], quiet: bool, start: str | None = None,
     kernel: str | None = None, **more,
@@ -155,12 +165,12 @@ def execute(
             store_widget_state=False, **options, **more,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
+        where = _named(error.exec_count, error.cell_index, read, values)
         if error.ename == engine.ENDED:
-            where = f"cell In [{error.exec_count}]" if error.exec_count else "it"
             raise RunError(f"{where} was ended: {error.evalue}") from error
         why = f"{error.ename}: {error.evalue}".splitlines()[0]
         why += folders.hint(why, start) if start else ""
-        raise RunError(f"cell In [{error.exec_count}] failed: {why}") from error
+        raise RunError(f"{where} failed: {why}") from error
     except RuntimeError as error:
         raise RunError(
             f"the kernel does not answer: {error}; check the machine's free memory, then try again"

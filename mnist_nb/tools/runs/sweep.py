@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from mnist_nb.tools.endings import ignore_stop_signals
 from mnist_nb.tools.runs.cluster import check_workers, cluster
 from mnist_nb.tools.runs.declared import defaults_of
-from mnist_nb.tools.runs.folders import warn_of_paths
+from mnist_nb.tools.runs.folders import folder_of, remove_if_empty, warn_of_paths
 from mnist_nb.tools.runs.given import word_reader
 from mnist_nb.tools.runs.identity import Run, checked_runs, cut, folder_reader
 from mnist_nb.tools.runs.keeping import output_folder_error
@@ -148,10 +148,23 @@ def carry_out(
             yield from outcomes(client, sweep.left, sweep.places, submit, retries, progress)
         except KeyboardInterrupt:
             while_stopping.enter_context(ignore_stop_signals())  # until the workers have ended
-            progress.say("stopping, which takes a few seconds")
+            if not (scheduler or how.cwd or is_address(sweep.folder)):
+                while_stopping.callback(_remove_empty_folders, sweep)
+            progress.say("stopping: this takes a few seconds, or longer on a busy machine")
+            kept: list[str] = []
             with contextlib.suppress(Exception):  # Dask's, if the scheduler is gone
-                client.run(stop_runs, how.sweep, on_error="return")
-            raise KeyboardInterrupt(f"interrupted; {progress.so_far()}") from None
+                answers = client.run(stop_runs, how.sweep, on_error="return").values()
+                kept = [place for a in answers if isinstance(a, list) for place in a]
+            raise KeyboardInterrupt(f"interrupted; {progress.so_far(kept)}") from None
+
+
+def _remove_empty_folders(sweep: Sweep) -> None:
+    """Remove the folders of runs that were stopped while their kernel was starting."""
+    for run in sweep.left:
+        place = Path(sweep.places[run.name].path)
+        remove_if_empty(folder_of(place))
+        with contextlib.suppress(OSError):  # it has a file, or is not there
+            place.parent.rmdir()
 
 
 def _without_outputs(notebook) -> str:

@@ -18,12 +18,14 @@ class Watch:
     """What may end a run early: `ended` then says why, and `kill` ends its kernel.
 
     `seconds` are those that its cells may take, from the time `began`; `said` is called with a
-    line that it has printed.
+    line that it has printed. `begun` says whether a cell may have begun, and `kept` where the
+    notebook of a run is that was stopped.
     """
 
     def __init__(self, seconds: float | None = None, said: Callable[[str], None] | None = None):
         self.seconds, self.said = seconds, said
         self.began, self.ended = time.monotonic(), ""
+        self.begun, self.kept = False, ""
         self.kill: Callable[[], None] = lambda: None
         self._kept: dict[int, int] = {}  # characters of output by cell
         self._line, self._due = "", None
@@ -81,14 +83,22 @@ def stoppable(watch: Watch, sweep: str) -> Iterator[None]:
         runs.discard(watch)
 
 
-async def stop_runs(sweep: str) -> None:
-    """End the runs of `sweep` in this process, and those still to begin; wait until they ended."""
+async def stop_runs(sweep: str) -> list[str]:
+    """End the runs of `sweep` in this process, and those still to begin.
+
+    Wait until those that had begun are kept, at most ten seconds, and return where. A run whose
+    kernel is still starting has nothing to keep, and ends later.
+    """
     _stopped.add(sweep)
-    for watch in list(_running.get(sweep, ())):
+    ending = set(_running.get(sweep, ()))
+    for watch in ending:
         watch.end("the sweep was stopped")
     deadline = time.monotonic() + 10
-    while _running.get(sweep) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if not any(watch.begun for watch in ending & _running.get(sweep, set())):
+            break
         await asyncio.sleep(0.05)
+    return sorted(watch.kept for watch in ending if watch.kept)
 
 
 def was_stopped(sweep: str) -> bool:

@@ -81,7 +81,15 @@ def load(text: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         if isinstance(error, ParameterError):
             raise
-        raise ParameterError(f"it is not YAML ({' '.join(str(error).split())})") from error
+        raise ParameterError(f"it is not YAML ({_where_and_why(error)})") from error
+
+
+def _where_and_why(error: Exception) -> str:
+    """Return an error in one line, without the line of YAML and the caret below it."""
+    said, mark = str(error), getattr(error, "problem_mark", None)
+    if mark:
+        said = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(said.split())
 
 
 def plain(value: Any) -> Any:

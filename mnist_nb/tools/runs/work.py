@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import nbformat
 from distributed import get_worker
 from jupyter_core.utils import ensure_event_loop
 
@@ -21,6 +22,7 @@ from mnist_nb.tools.endings import asked_to_stop
 from mnist_nb.tools.new_files import write_new
 from mnist_nb.tools.runs import folders
 from mnist_nb.tools.runs.identity import Run, package_sha256
+from mnist_nb.tools.runs.keeping import new_names
 from mnist_nb.tools.runs.live import passed_on
 from mnist_nb.tools.runs.lookup import seconds_taken
 from mnist_nb.tools.runs.machine import note_machine
@@ -67,13 +69,16 @@ def do_run(
 ) -> Outcome:  # fmt: skip
     """Execute one run on this worker, and write its notebook to `place` atomically.
 
-    A failed notebook goes next to it, as `….failed.ipynb`. `text` is the notebook to run, `start`
+    A failed notebook goes next to it, as `….failed.ipynb`, and that of a run which was stopped as
+    `….interrupted.ipynb`. `text` is the notebook to run, `start`
     the folder where the sweep was started, `temp` the folder for temporary files (None: the
     system's). A worker that cannot see the file `mark` does not share the output folder, and the
     run fails.
     """
     if (seconds := seconds_taken(place, run.key)) is not None:
         return Outcome("finished", seconds)  # by a worker that was lost before it could report
+    if was_stopped(how.sweep):
+        return Outcome("interrupted", 0)
     if not is_address(place) and (why := write_error(os.path.dirname(place), len(text), mark)):
         return Outcome("failed", 0, why)
     if _has_changed(run):
@@ -110,8 +115,7 @@ def do_run(
         except RunError as error:
             seconds = time.monotonic() - started
             if _was_interrupted(error, how):
-                if own:
-                    folders.remove(own)
+                watch.kept = _keep_interrupted(unfinished, place, own)
                 return Outcome("interrupted", seconds, str(error))
             return Outcome("failed", seconds, f"{error}; {_keep_failed(unfinished, place, own)}")
         return _store(unfinished, run, place, own, stem, time.monotonic() - started)
@@ -132,6 +136,37 @@ def _keep_failed(unfinished: Path, place: str, own: Path | None) -> str:
         with contextlib.suppress(OSError):  # it then stays where it is
             folders.settle(own, Path(failed))
     return why or f"the notebook so far is kept as {failed}"
+
+
+def _keep_interrupted(unfinished: Path, place: str, own: Path | None) -> str:
+    """Keep the notebook of a run that was stopped, and its files; return where, or "".
+
+    Earlier ones stay, as after the command `run`. If no cell has begun, leave no folder.
+    """
+    if not _has_begun(unfinished):
+        if own and folders.remove_if_empty(own) and not is_address(place):
+            with contextlib.suppress(OSError):  # it has another file
+                os.rmdir(os.path.dirname(place))
+        return ""
+    name = f"{place.removesuffix('.ipynb')}.interrupted"
+    if is_address(place):
+        return _store_or_keep(unfinished, f"{name}.ipynb") or f"{name}.ipynb"
+    kept = next(p for p in new_names(Path(name).parent, Path(name).name)
+                if not (p.exists() or folders.folder_of(p).exists()))  # fmt: skip
+    why = _store_or_keep(unfinished, str(kept))
+    if own:
+        with contextlib.suppress(OSError):  # it then stays where it is
+            folders.settle(own, kept)
+    return why or str(kept)
+
+
+def _has_begun(unfinished: Path) -> bool:
+    """Return whether a cell of the notebook `unfinished` has begun."""
+    try:
+        cells = nbformat.read(unfinished, as_version=4).cells
+    except Exception:  # papermill had not written it yet
+        return False
+    return any(cell.get("execution_count") for cell in cells)
 
 
 def _store(

@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +128,8 @@ def read_executed(path: Path) -> nbformat.NotebookNode:
     """Return the executed notebook at `path`; raise ValueError if there is nothing to verify."""
     if not os.path.isfile(path):
         raise ValueError("is not a file")
+    if zipfile.is_zipfile(path):
+        raise ValueError("is a zip; unzip it first, then verify the folder")
     try:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
