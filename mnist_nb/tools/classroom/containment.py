@@ -30,7 +30,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SHARED_KINDS = (b"/dev/zero", b"/memfd:", b"/SYSV")
 # a mapping of shared memory: start, end, offset, device and number
 _SHARING = re.compile(
-    rb"^(\w+)-(\w+) ...s (\w+) (\S+ \d+) +(?:%s)" % b"|".join(_SHARED_KINDS), re.M
+    rb"^(\w+)-(\w+) ...[sp] (\w+) (\S+ \d+) +(?:%s)" % b"|".join(_SHARED_KINDS), re.M
 )
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip

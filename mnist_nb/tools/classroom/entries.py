@@ -6,7 +6,7 @@
 import os
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -55,8 +55,11 @@ def learners(submissions: Path) -> dict[str, list[Source]]:
         elif ".ipynb" in path.name.lower():
             found[named(path.name)[0] or path.stem].append(Source(path))
     with_entries = {*found}
+    size = Counter(source.path for _, source in inside)  # a class's zip names most learners
+    largest = {learner: source for learner, source in sorted(inside, key=lambda i: size[i[1].path])}
     for learner, source in inside:
-        found[learner].append(source._replace(refused=learner in with_entries))
+        refused = learner in with_entries or source is not largest[learner]
+        found[learner].append(source._replace(refused=refused))
     used = {one.path for sources in found.values() for one in sources if not one.refused}
     for _, source in inside:
         if source.path not in used and source.path.stem not in found:

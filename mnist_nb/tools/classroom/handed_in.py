@@ -47,19 +47,20 @@ class _File(NamedTuple):
 
 def files(sources: list[Source]) -> Iterator[_File]:
     """Yield the files of a learner, those in zips and folders included."""
+    room = [LARGEST]  # bytes of zips in zips that may still be unpacked
     for source in sources:
         if source.refused:
             continue
         if not source.path.is_dir():
             label = named(source.path.name)[1] or source.path.name
-            yield from _opened(_read(source.path, label), source.members)
+            yield from _opened(_read(source.path, label), room, {*source.members})
             continue
         for folder, folders, names in os.walk(source.path):
             folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
             for name in sorted(names, key=os.fsencode):
                 path = Path(folder, name)
                 if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                    yield from _opened(_read(path, str(path.relative_to(source.path))))
+                    yield from _opened(_read(path, str(path.relative_to(source.path))), room)
 
 
 def _read(path: Path, label: str) -> _File:
@@ -68,23 +69,29 @@ def _read(path: Path, label: str) -> _File:
     return _File(label, path.read_bytes)
 
 
-def _opened(file: _File, members: tuple[str, ...] = (), depth: int = 0) -> Iterator[_File]:
+def _opened(
+    file: _File, room: list[int], members: set[str] = frozenset(), depth: int = 0
+) -> Iterator[_File]:
     """Yield a file, or what is in it if it is a zip."""
     if not file.label.lower().endswith(".zip") or not file.read:
         why = "an archive of a kind that is not opened; ask for a zip"
         yield file._replace(read=None, why=why) if file.label.lower().endswith(_PACKED) else file
         return
     try:
-        with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+        content = file.read()
+        room[0] -= len(content) if depth else 0
+        if room[0] < 0:
+            raise NotebookError(f"zips in zips have more than {LARGEST:,} bytes")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = [i for i in archive.infolist() if not is_ignored(i.filename)]
-            infos = [i for i in infos if not members or i.filename in set(members)][:MOST]
+            infos = [i for i in infos if not members or i.filename in members][:MOST]
             if sum(info.file_size for info in infos) > LARGEST:
                 raise NotebookError(f"it unpacks to more than {LARGEST:,} bytes")
             if depth > 2:
                 raise NotebookError("it is a zip inside three others; ask for one zip")
             for info in infos:
                 label = f"{file.label}/{info.filename}"
-                yield from _opened(_File(label, partial(archive.read, info)), depth=depth + 1)
+                yield from _opened(_File(label, partial(archive.read, info)), room, depth=depth + 1)
     except Exception as error:  # a damaged or encrypted archive can cause any error
         yield _File(file.label, None, f"it cannot be unpacked: {error}")
 

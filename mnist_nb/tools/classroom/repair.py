@@ -11,6 +11,9 @@ from nbformat import NotebookNode
 
 from mnist_nb.tools.classroom.cells import Cell, defined, is_solution, name_of, parses, same
 
+_JOINED = 20  # parts of a solution that are joined, if there are no more
+_WHOLE = 20_000  # characters of those parts together
+
 
 def repaired(cells: list[Cell], blank: NotebookNode) -> tuple[NotebookNode, list[str]]:
     """Return `blank` with the learner's solutions and additional cells, and remarks.
@@ -121,9 +124,11 @@ def _joined(copies: list[Cell], in_place: list[bool]) -> list[tuple[Cell, bool]]
     parts, k = [], 0
     while k < len(copies):
         cell, end = copies[k], k + 1
-        if not parses(cell.source):
+        if len(copies) <= _JOINED and not parses(cell.source):
             for stop in range(k + 2, min(len(copies), k + 8) + 1):
                 whole = "\n".join(part.source for part in copies[k:stop])
+                if len(whole) > _WHOLE:
+                    break
                 if parses(whole):
                     cell, end = cell._replace(source=whole), stop
                     break
