@@ -11,8 +11,7 @@ from nbformat import NotebookNode
 
 from mnist_nb.tools.classroom.cells import Cell, defined, is_solution, name_of, parses, same
 
-_JOINED = 20  # parts of a solution that are joined, if there are no more
-_WHOLE = 20_000  # characters of those parts together
+_TRIED = 200_000  # characters that are parsed to join the parts of a solution
 
 
 def repaired(cells: list[Cell], blank: NotebookNode) -> tuple[NotebookNode, list[str]]:
@@ -121,13 +120,14 @@ def _solve(
 
 def _joined(copies: list[Cell], in_place: list[bool]) -> list[tuple[Cell, bool]]:
     """Return the cells, with the parts of one that was split in the middle joined."""
-    parts, k = [], 0
+    parts, k, left = [], 0, _TRIED
     while k < len(copies):
         cell, end = copies[k], k + 1
-        if len(copies) <= _JOINED and not parses(cell.source):
+        if not parses(cell.source):
             for stop in range(k + 2, min(len(copies), k + 8) + 1):
                 whole = "\n".join(part.source for part in copies[k:stop])
-                if len(whole) > _WHOLE:
+                left -= len(whole)
+                if left < 0:
                     break
                 if parses(whole):
                     cell, end = cell._replace(source=whole), stop
