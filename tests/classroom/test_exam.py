@@ -36,6 +36,14 @@ TESTS = {
     "calls": ("def f(x):\n    return x",
               "with calls() as used:\n    f(torch.ones(1, 2))\n"
               "check('_softmax' not in used, 'it uses softmax')"),
+    "shapes": ("def f(x):\n    return x.sum()",
+               "class sizes(calls):\n"
+               "    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):\n"
+               "        result = super().__torch_dispatch__(operator, types, args, kwargs)\n"
+               "        self.used.add(' × '.join(map(str, getattr(result, 'shape', ()))))\n"
+               "        return result\n"
+               "with sizes() as used:\n    f(torch.ones(30))\n"
+               "check('30 × 30' not in used, 'it makes a table')"),
     "broken": ("def f(x):\n    return x", "check(f(1) == 2, 'its own test fails')"),
     "below": ("def f(x):\n    return x", "check(f(1) == 1, 'no')",
               "import os\nif type(f).__name__ == 'StandIn':\n    os._exit(1)"),
@@ -106,6 +114,8 @@ def examined(processes):
         ("calls", "def softmax(x):\n    return x\ndef f(x):\n    return softmax(x)", True, []),
         ("calls", "def f(x):\n    return (lambda: torch.nn.Softmax(1)(x))()", False,
          ["it uses softmax"]),
+        ("shapes", "def f(x):\n    return x.sum()", True, []),
+        ("shapes", "def f(x):\n    return (x + x[:, None]).sum()", False, ["it makes a table"]),
         ("constant", "def f(x):\n    torch.rand(1)\n    return x + 1", True, []),
         ("constant", "def f(x):\n    torch.manual_seed(3)\n    y = torch.rand(5)\n"
          "    torch.manual_seed(3)\n    return 1 if isinstance(x, int) else y + 1", False,
@@ -168,6 +178,7 @@ def test_a_notebooks_outputs_are_kept_up_to_a_sum_of_their_characters(monkeypatc
 
 
 LONG = "x" * 100
+WORDS = [f"word-{k:02}" for k in range(30)]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +193,16 @@ LONG = "x" * 100
             f"1 is 2: {LONG} of it",
             f"check(a, f'{{b}} is {{a}}: ' + '{LONG} of it')",
             f"1 is 2: {LONG} of it",
+        ),
+        (
+            "grid" * 20,  # a value spelt with the author's texts: each is free once
+            "check(a, f'{b}')\ngrid = 'grid'",
+            f"{'grid' * 11}…",
+        ),
+        (
+            "".join(WORDS),  # and no more than a dozen
+            f"check(a, f'{{b}}')\nwords = {WORDS}",
+            f"{''.join(WORDS)[: 12 * 7 + 40]}…",
         ),
     ],
 )

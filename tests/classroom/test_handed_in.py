@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -14,10 +15,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from submissions import ORIGINALS, solved
 from test_classroom import needs_nbgrader
 
-from mnist_nb.tools.classroom import grading
-from mnist_nb.tools.classroom.cells import NotebookError, name_of, read_cells
+from mnist_nb.tools.classroom import cells as cells_module
+from mnist_nb.tools.classroom import grading, handed_in, repair
+from mnist_nb.tools.classroom.cells import Cell, NotebookError, name_of, read_cells, same
 from mnist_nb.tools.classroom.entries import Source, learners
-from mnist_nb.tools.classroom.handed_in import matched
+from mnist_nb.tools.classroom.handed_in import files, matched
 from mnist_nb.tools.classroom.repair import repaired
 from mnist_nb.tools.classroom.student import student_version
 
@@ -321,6 +323,92 @@ def test_a_folder_in_a_zip_does_not_stand_for_a_learner_who_has_an_entry(tmp_pat
                        "entry of their own; they were not looked at"]  # fmt: skip
 
 
+def in_zip(notebook, name: str, *people: str) -> dict[str, bytes]:
+    content = nbformat.writes(solved(notebook)).encode()
+    return {f"{who}_assignsubmission_file_/{name}.ipynb": content for who in people}
+
+
+def test_of_zips_that_name_a_learner_the_one_with_most_people_counts_before_the_others(
+    tmp_path, blanks
+):
+    right, second = ORIGINALS[FIRST], ORIGINALS[SECOND]
+    zip_of(tmp_path / "class.zip", **in_zip(blanks[FIRST], FIRST, "ada_123", "emmy_7"))
+    for name in ("aaa_124.zip", "mallory_124.zip"):  # before it, and after it
+        members = in_zip(right, FIRST, "ada_123") | in_zip(second, SECOND, "ada_123")
+        zip_of(tmp_path / name, **members)
+    found = {who: matched(mine, blanks) for who, mine in learners(tmp_path).items()}
+    assert [*found] == ["ada_123", "emmy_7"]
+    ada = found["ada_123"]
+    assert ada[FIRST].remarks[0].startswith("found as class.zip/")
+    assert "counts, with 0 of 7" in ada[FIRST].remarks[1] and "mallory" in ada[FIRST].remarks[1]
+    assert ada[SECOND].cells  # a class can have a zip for each exercise
+
+
+def test_a_flood_in_a_zip_behind_leaves_the_classes_zip_its_files(tmp_path, blanks, monkeypatch):
+    monkeypatch.setattr(handed_in, "MOST", 5)
+    zip_of(tmp_path / "class.zip", **in_zip(ORIGINALS[FIRST], FIRST, "ada_123", "emmy_7"))
+    names = (f"ada_123_assignsubmission_file_/{k}.txt" for k in range(10))
+    zip_of(tmp_path / "aaa.zip", **dict.fromkeys(names, b""))
+    assert matched(learners(tmp_path)["ada_123"], blanks)[FIRST].cells
+
+
+def test_a_class_in_two_zips_of_one_size_has_what_is_in_either(tmp_path, blanks):
+    zip_of(tmp_path / "class (1).zip", **in_zip(ORIGINALS[FIRST], FIRST, "ada_123", "emmy_7"))
+    zip_of(tmp_path / "class.zip", **in_zip(blanks[FIRST], FIRST, "ada_123", "emmy_7"))
+    ada = matched(learners(tmp_path)["ada_123"], blanks)[FIRST]
+    assert ada.remarks[0].startswith("found as class (1).zip/")
+
+
+def test_the_members_of_a_zip_are_made_a_set_once(tmp_path):
+    class Name(str):
+        hashed = 0
+
+        def __hash__(self):
+            Name.hashed += 1
+            return super().__hash__()
+
+    names = [f"{k}.txt" for k in range(50)]
+    zip_of(tmp_path / "class.zip", **dict.fromkeys(names, b""))
+    found = files([Source(tmp_path / "class.zip", tuple(map(Name, names[:40])))])
+    assert len(list(found)) == 40 and Name.hashed == 40
+
+
+def zipped(**files: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, inside in files.items():
+            archive.writestr(name, inside)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("inner", "most"),
+    [(zipped(**{"a.zip": bytes(40_000) + zipped()}), 2), (zipped(), 50)],
+    ids=["large", "empty"],
+)
+def test_zips_in_zips_are_unpacked_up_to_a_sum(tmp_path, blanks, monkeypatch, inner, most):
+    monkeypatch.setattr(handed_in, "LARGEST", 100_000)
+    monkeypatch.setattr(handed_in, "MOST", 50)
+    opened, read = [], zipfile.ZipFile.read
+
+    def counted(archive, info, *given):
+        opened.append(info.file_size)
+        return read(archive, info, *given)
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", counted)
+    for name in ("one", "two"):  # of one learner, together
+        zip_of(tmp_path / f"{name}.zip", **{f"{k}.zip": inner for k in range(40)})
+    _, said = remarks(tmp_path, blanks)
+    large = [size for size in opened if size > 1_000] or opened
+    assert 0 < len(large) <= most and sum(opened) <= 100_000
+    assert "all zips in zips have more than 100,000 bytes" in said
+
+
+def test_a_zip_in_a_zip_is_opened(tmp_path, blanks):
+    zip_of(tmp_path / "a.zip", **{"b.zip": zipped(**{"01_architecture.ipynb": RIGHT})})
+    assert remarks(tmp_path, blanks) == (True, "found as a.zip/b.zip/01_architecture.ipynb")
+
+
 def test_a_zip_that_unpacks_to_too_much_is_named_and_not_unpacked(tmp_path, blanks, monkeypatch):
     monkeypatch.setattr("mnist_nb.tools.classroom.handed_in.LARGEST", 10_000)
     with zipfile.ZipFile(tmp_path / "01_architecture.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -465,6 +553,69 @@ def test_more_code_than_anyone_writes_is_not_read_and_pictures_in_a_text_are():
         read_cells(json.dumps({"cells": cells}).encode())
     cells = [{"cell_type": "markdown", "source": "x" * 1_140_000}]
     assert len(read_cells(json.dumps({"cells": cells}).encode())) == 1
+
+
+def test_texts_are_read_up_to_a_sum_without_the_code(monkeypatch):
+    monkeypatch.setattr(cells_module, "_TEXT", 1_000)
+    texts = [{"cell_type": "markdown", "source": "x" * 500}] * 2
+    code = [{"cell_type": "code", "source": "x" * 2_000}]
+    assert len(read_cells(json.dumps({"cells": texts + code}).encode())) == 3
+    with pytest.raises(NotebookError, match="its texts have 1,500 characters"):
+        read_cells(json.dumps({"cells": texts + texts[:1]}).encode())
+
+
+class Unsplit(str):
+    """A text that nobody may split into lines, as a long one takes seconds."""
+
+    def strip(self):
+        return self
+
+    def splitlines(self):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("long", "other"),
+    [("a" + "\n" * 9_000 + "a", "a\nb"), ("a" + "\n" * 9_000, "a"), ("a\n" * 900, "b\n" * 900)],
+    ids=["longer", "space", "first line"],
+)
+def test_a_text_that_cannot_be_the_same_is_not_split_into_lines(long, other):
+    assert not same(Unsplit(long), other) and not same(other, Unsplit(long))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "equal"),
+    [("\n\n  a\nb", "a\nb\n\n", True), ("a   \nb", "a\nb", True), ("a\n\nb", "a\nb", False),
+     ("x" * 150 + " " * 90 + "\nb", "x" * 150 + "\nb", True), ("a\r\nb", "a\nb ", True),
+     ("x" * 199 + "\r\nb", "x" * 199 + "\nb", True), ("x" * 250, "x" * 249 + "y", False),
+     ("x" * 250 + " ", "x" * 250, True), (" a", "a", True), ("a\n b", "a\nb", False),
+     ("", " \n", True), ("a" + " " * 900, "a", True)],
+)  # fmt: skip
+def test_sources_are_the_same_except_for_space_at_the_ends_of_lines(a, b, equal):
+    assert same(a, b) is equal and same(b, a) is equal
+
+
+def test_the_parts_of_a_solution_are_joined_also_if_there_are_25(blanks):
+    parts = ["def margin(scores):", "    a, b = scores.topk(2, dim=1).values.T\n    return a - b"]
+    parts = [f"x{k} = {k}" for k in range(12)] + parts + [f"x{k} = {k}" for k in range(11)]
+    cells = [Cell("code", part, "margin") for part in parts]
+    result, _ = repaired(cells, copy.deepcopy(blanks[FIRST]))
+    (margin,) = [cell for cell in result.cells if name_of(cell) == "margin"]
+    assert len(parts) == 25 and margin.source == "\n".join(parts[12:14])
+
+
+def test_parts_that_nothing_completes_are_joined_up_to_a_sum(monkeypatch):
+    parsed, parses = [], repair.parses
+
+    def counted(source):
+        parsed.append(len(source))
+        return parses(source)
+
+    monkeypatch.setattr(repair, "parses", counted)
+    monkeypatch.setattr(repair, "_TRIED", 2_000)
+    cells = [Cell("code", "[" * 100, "margin")] * 30
+    assert len(repair._joined(cells, [True] * 30)) == 30
+    assert sum(parsed) <= 30 * 100 + 2_000
 
 
 def test_a_notebook_of_version_3_is_read():

@@ -193,6 +193,21 @@ def test_shared_memory_counts_although_its_pages_are_dropped_from_the_process(mo
         assert "of memory" in containment.watch(outer.pid)
 
 
+def test_a_memory_file_counts_that_only_a_private_mapping_keeps_and_dev_zero_does_not(monkeypatch):
+    monkeypatch.setattr(containment, "MEMORY", 100 << 20)
+    code = "import mmap, os, sys\nif os.fork():\n    os.wait()\nelse:\n"
+    code += "    file = eval(sys.argv[1])\n"
+    code += "    m = mmap.mmap(file, 150 << 20, flags=mmap.MAP_PRIVATE)\n"
+    code += "    print('there', flush=True)\n    input()"
+    memory = "os.memfd_create('x')\nos.truncate(file, 150 << 20)"
+    for file, counts in ((memory, True), ("os.open('/dev/zero', os.O_RDWR)", False)):
+        file, _, rest = file.partition("\n")
+        source = code.replace("eval(sys.argv[1])", f"{file}; {rest}")
+        with subprocess.Popen([sys.executable, "-c", source], stdin=-1, stdout=-1) as outer:
+            assert outer.stdout.readline() == b"there\n"
+            assert ("of memory" in containment.watch(outer.pid)) is counts
+
+
 def test_images_that_are_loaded_before_the_fork_are_each_notebooks_own(processes):
     code = "from mnist_nb.loading import load\n"
     code += "for _ in range(2):\n    x = load().x\n    print(*x.shape, x.sum().item())\n"

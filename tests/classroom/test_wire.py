@@ -3,6 +3,7 @@
 import copy
 import json
 import socket
+import struct
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from mnist_nb.model import build_model
 from mnist_nb.tools.classroom import channel
 from mnist_nb.tools.classroom.channel import WireError, receive, send
-from mnist_nb.tools.classroom.wire import Crossing, Unknown
+from mnist_nb.tools.classroom.wire import Crossing, Unknown, random_state, set_random_state
 
 
 def over(packed: dict, crossing: Crossing) -> tuple[dict, bytes]:
@@ -190,6 +191,38 @@ def test_an_object_that_comes_back_as_another_kind_is_refused(kind):
             here.pack(values[kind])
             with pytest.raises(WireError):
                 here.unpack(*over(packed, there))
+
+
+def generator_at(left: int, at: int) -> bytes:
+    state = bytearray(random_state())
+    struct.pack_into("<iiQ", state, 8, left, 1, at)
+    return bytes(state)
+
+
+@pytest.mark.parametrize(
+    ("left", "at"), [(624, 624), (624, 2), (2, 624), (0, 0), (-5, 600), (1, 625), (1, 2**64 - 1)]
+)
+def test_a_state_with_which_a_generator_reads_beyond_its_numbers_is_refused(left, at):
+    before, state = random_state(), generator_at(left, at)
+    with pytest.raises(WireError):
+        set_random_state(state)
+    assert random_state() == before
+    crossing = Crossing()
+    packed = crossing.pack(torch.Generator())
+    crossing.blobs[0] = state
+    with pytest.raises(WireError):
+        Crossing().unpack(*over(packed, crossing))
+
+
+def test_all_states_that_a_generator_can_have_are_taken():
+    generator = torch.Generator().manual_seed(1)
+    before = random_state()
+    for _ in range(1_300):
+        torch.randint(2**20, (1,), generator=generator)
+        set_random_state(generator.get_state().numpy().tobytes())
+    for left, at in ((1, 0), (1, 624), (624, 1), (2, 623)):
+        set_random_state(generator_at(left, at))
+    set_random_state(before)
 
 
 def test_a_message_that_is_too_large_or_none_or_half_is_refused(monkeypatch):

@@ -33,6 +33,15 @@ class Late(KeyboardInterrupt):
     """A cell or a call took longer than it may."""
 
 
+class _Shapes(calls):
+    """As `calls`, with the shapes that come out, such as 3 × 2: a check may ask for them, too."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        result = super().__torch_dispatch__(operator, types, args, kwargs)
+        self.used.add(" × ".join(map(str, getattr(result, "shape", ()))))
+        return result
+
+
 class Runner:
     """A notebook: its shell, its outputs, and the socket to the process of the tests."""
 
@@ -119,7 +128,7 @@ class Runner:
         try:
             with self._limited(message["seconds"]):
                 function = self._function(message["function"])
-                with calls() if message["record"] else contextlib.nullcontext(set()) as used:
+                with _Shapes() if message["record"] else contextlib.nullcontext(set()) as used:
                     result = function(*given, **named)
         except BaseException as error:
             names = [kind.__name__ for kind in type(error).__mro__]

@@ -28,9 +28,11 @@ _WORK = 256 << 20  # bytes of all files in the working folder together
 _SHARED = 16 << 20  # bytes of all files in /dev/shm together
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SHARED_KINDS = (b"/dev/zero", b"/memfd:", b"/SYSV")
-# a mapping of shared memory: start, end, offset, device and number
+# a mapping of shared memory: start, end, offset, device and number. A memory file is kept by a
+# private mapping, too; one of /dev/zero is like any other memory
 _SHARING = re.compile(
-    rb"^(\w+)-(\w+) ...s (\w+) (\S+ \d+) +(?:%s)" % b"|".join(_SHARED_KINDS), re.M
+    rb"^(\w+)-(\w+) ...(?:s|p(?=.* /memfd:)) (\w+) (\S+ \d+) +(?:%s)" % b"|".join(_SHARED_KINDS),
+    re.M,
 )
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/fonts",
            "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd")  # fmt: skip

@@ -6,7 +6,7 @@
 import os
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -24,11 +24,13 @@ class Source(NamedTuple):
     """A file or folder, and of a zip for a whole class the members of one learner.
 
     With `refused`, the members name a learner who has an entry of their own, and are not read.
+    With `behind`, a zip for more people names the learner, too, and its notebooks come first.
     """
 
     path: Path
     members: tuple[str, ...] = ()
     refused: bool = False
+    behind: bool = False
 
 
 def learners(submissions: Path) -> dict[str, list[Source]]:
@@ -36,7 +38,8 @@ def learners(submissions: Path) -> dict[str, list[Source]]:
 
     A file beside the folders belongs to the learner whom Moodle or Canvas names in it, otherwise
     to one who is called like the file. The members of a zip cannot name a learner who has an entry
-    of their own: anyone could put a folder with someone else's name into their zip.
+    of their own: anyone could put a folder with someone else's name into their zip. So of several
+    zips that name a learner, the one that names most people counts first.
     """
     found: dict[str, list[Source]] = defaultdict(list)
     inside: list[tuple[str, Source]] = []
@@ -55,8 +58,13 @@ def learners(submissions: Path) -> dict[str, list[Source]]:
         elif ".ipynb" in path.name.lower():
             found[named(path.name)[0] or path.stem].append(Source(path))
     with_entries = {*found}
+    size = Counter(source.path for _, source in inside)
+    inside.sort(key=lambda item: -size[item[1].path])
+    largest: dict[str, int] = {}
     for learner, source in inside:
-        found[learner].append(source._replace(refused=learner in with_entries))
+        number = size[source.path]
+        behind = number < largest.setdefault(learner, number)
+        found[learner].append(source._replace(refused=learner in with_entries, behind=behind))
     used = {one.path for sources in found.values() for one in sources if not one.refused}
     for _, source in inside:
         if source.path not in used and source.path.stem not in found:

@@ -24,9 +24,9 @@ from mnist_nb.tools.classroom.stand_in import (
     trimmed,
 )
 
-_LONGEST = 300  # characters of a sentence
-_PRINTED = 2_000
+_LONGEST, _PRINTED = 300, 2_000  # characters of a sentence, and of all that is printed
 _PUT_IN = 40  # characters of all values in a sentence together
+_FREE = 12  # texts of its author that do not count as values, each once
 _SEEN = 5  # outputs of a visible check whose texts the page may repeat
 _HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
@@ -220,12 +220,13 @@ def shortened(sentence: str, texts: list[str]) -> str:
 
     Otherwise a function could return, and so show, what the tests asked for before.
     """
-    parts, at, left = [], 0, _PUT_IN
+    parts, at, left, used = [], 0, _PUT_IN, set()  # a value could be spelt with the texts
     sentence = sentence[:_PRINTED]
     while at < len(sentence):
-        text = next((text for text in texts if sentence.startswith(text, at)), "")
-        if not text:
-            left -= 1
+        fits = (t for t in texts if sentence.startswith(t, at) and t not in used)
+        text = next(fits, "") if len(used) < _FREE else ""
+        used |= {text} - {""}
+        left -= not text
         if text or left >= 0:
             parts.append(text or sentence[at])
         elif parts[-1:] != ["…"]:

@@ -38,28 +38,34 @@ class HandedIn(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file as the learner knows it, and how it is read; or why it cannot be."""
+    """A file as the learner knows it, and how it is read; or why it cannot be.
+
+    With `behind`, it counts only for an exercise that no file without it is for.
+    """
 
     label: str
     read: Callable[[], bytes] | None = None
     why: str = ""
+    behind: bool = False
 
 
 def files(sources: list[Source]) -> Iterator[_File]:
     """Yield the files of a learner, those in zips and folders included."""
+    room = [LARGEST]  # bytes of zips in zips that may still be unpacked
     for source in sources:
         if source.refused:
             continue
         if not source.path.is_dir():
             label = named(source.path.name)[1] or source.path.name
-            yield from _opened(_read(source.path, label), source.members)
+            file = _read(source.path, label)._replace(behind=source.behind)
+            yield from _opened(file, room, {*source.members})
             continue
         for folder, folders, names in os.walk(source.path):
             folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
             for name in sorted(names, key=os.fsencode):
                 path = Path(folder, name)
                 if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                    yield from _opened(_read(path, str(path.relative_to(source.path))))
+                    yield from _opened(_read(path, str(path.relative_to(source.path))), room)
 
 
 def _read(path: Path, label: str) -> _File:
@@ -68,31 +74,45 @@ def _read(path: Path, label: str) -> _File:
     return _File(label, path.read_bytes)
 
 
-def _opened(file: _File, members: tuple[str, ...] = (), depth: int = 0) -> Iterator[_File]:
+def _opened(
+    file: _File, room: list[int], members: set[str] = frozenset(), depth: int = 0
+) -> Iterator[_File]:
     """Yield a file, or what is in it if it is a zip."""
-    if not file.label.lower().endswith(".zip") or not file.read:
+    if not _is_zip(file.label) or not file.read:
         why = "an archive of a kind that is not opened; ask for a zip"
         yield file._replace(read=None, why=why) if file.label.lower().endswith(_PACKED) else file
         return
     try:
+        if depth > 2:
+            raise NotebookError("it is a zip inside three others; ask for one zip")
         with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
-            infos = [i for i in archive.infolist() if not is_ignored(i.filename)]
-            infos = [i for i in infos if not members or i.filename in set(members)][:MOST]
+            infos = [i for i in archive.infolist()[: 50 * MOST] if not is_ignored(i.filename)]
+            infos = [i for i in infos if not members or i.filename in members][:MOST]
             if sum(info.file_size for info in infos) > LARGEST:
                 raise NotebookError(f"it unpacks to more than {LARGEST:,} bytes")
-            if depth > 2:
-                raise NotebookError("it is a zip inside three others; ask for one zip")
             for info in infos:
-                label = f"{file.label}/{info.filename}"
-                yield from _opened(_File(label, partial(archive.read, info)), depth=depth + 1)
+                label, read = f"{file.label}/{info.filename}", partial(archive.read, info)
+                inner = file._replace(label=label, read=read)
+                if _is_zip(label):
+                    taken = max(info.file_size, LARGEST // MOST)  # so that empty ones count, too
+                    if taken > room[0]:
+                        why = f"all zips in zips have more than {LARGEST:,} bytes"
+                        inner = inner._replace(read=None, why=why)
+                    room[0] -= taken if inner.read else 0
+                yield from _opened(inner, room, depth=depth + 1)
     except Exception as error:  # a damaged or encrypted archive can cause any error
         yield _File(file.label, None, f"it cannot be unpacked: {error}")
+
+
+def _is_zip(label: str) -> bool:
+    return label.lower().endswith(".zip")
 
 
 def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str, HandedIn]:
     """Return for each exercise the notebook of a learner that counts, found by its grade ids.
 
-    The one with most solutions written counts; of equals, the one with the right name.
+    The one with most solutions written counts; of equals, the one with the right name. Files of
+    a source that is `behind` count only where there are no others.
     """
     found: dict[str, list[tuple[_File, list[Cell], list[str]]]] = defaultdict(list)
     unused: list[tuple[str, str]] = []
@@ -175,7 +195,7 @@ def _counted(
         )
 
     own = f"{exercise}.ipynb"
-    best = max(found, key=lambda one: (written(one[1]), one[0].label == own))
+    best = max(found, key=lambda one: (not one[0].behind, written(one[1]), one[0].label == own))
     file, cells, lost = best
     remarks = [] if file.label == own else [f"found as {file.label}"]
     others = [one[0].label for one in found if one is not best and one[1] != cells]

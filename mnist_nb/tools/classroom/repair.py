@@ -11,6 +11,8 @@ from nbformat import NotebookNode
 
 from mnist_nb.tools.classroom.cells import Cell, defined, is_solution, name_of, parses, same
 
+_TRIED = 200_000  # characters that are parsed to join the parts of a solution
+
 
 def repaired(cells: list[Cell], blank: NotebookNode) -> tuple[NotebookNode, list[str]]:
     """Return `blank` with the learner's solutions and additional cells, and remarks.
@@ -118,12 +120,15 @@ def _solve(
 
 def _joined(copies: list[Cell], in_place: list[bool]) -> list[tuple[Cell, bool]]:
     """Return the cells, with the parts of one that was split in the middle joined."""
-    parts, k = [], 0
+    parts, k, left = [], 0, _TRIED
     while k < len(copies):
         cell, end = copies[k], k + 1
         if not parses(cell.source):
             for stop in range(k + 2, min(len(copies), k + 8) + 1):
                 whole = "\n".join(part.source for part in copies[k:stop])
+                left -= len(whole)
+                if left < 0:
+                    break
                 if parses(whole):
                     cell, end = cell._replace(source=whole), stop
                     break

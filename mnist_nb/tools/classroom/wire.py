@@ -6,6 +6,7 @@ other process did to an object is done to the same object here. What comes back 
 it is used.
 """
 
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -151,6 +152,10 @@ class Crossing:
             return np.frombuffer(self.bytes_at(rest[1]), np.dtype(rest[0]))[0]
         raise WireError(f"a {str(kind)[:20]!r} does not cross")
 
+    def check_state(self, state: bytes) -> None:
+        """Raise WireError if bytes are no state of a generator."""
+        check_random_state(state)
+
     def bytes_at(self, place: list[int]) -> bytes:
         """Return the bytes at a place that `blob` gave."""
         start, size = place
@@ -219,8 +224,17 @@ def random_state() -> bytes:
     return torch.get_rng_state().numpy().tobytes()
 
 
+def check_random_state(state: bytes) -> None:
+    """Raise WireError if a generator would read beyond its 624 numbers: PyTorch does not check."""
+    if len(state) >= 24:
+        (left,), (at,) = struct.unpack_from("<i", state, 8), struct.unpack_from("<Q", state, 16)
+        if left < 1 or left + at > 625:
+            raise WireError("the state of the generator is none")
+
+
 def set_random_state(state: bytes) -> None:
     """Set the state of PyTorch's common generator; raise WireError if it is none."""
+    check_random_state(state)
     try:
         torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
     except (RuntimeError, TypeError, ValueError) as error:

@@ -231,6 +231,7 @@ def _pack_generator(crossing, generator: torch.Generator, number: int) -> list:
 
 def _fill_generator(crossing, generator: torch.Generator, number: int, place: list) -> bool:
     raw = bytearray(crossing.bytes_at(place))
+    crossing.check_state(raw)
     changed = raw != generator.get_state().numpy().tobytes()
     generator.set_state(torch.frombuffer(raw, dtype=torch.uint8))
     return changed
