@@ -164,8 +164,8 @@ def sweep(
     runs, left, seconds = len(prepared.runs), len(prepared.left), prepared.seconds
     seconds = seconds and seconds * cores() / min(jobs or cores(), cores())
     time = f", about {duration(seconds)} on this machine" if seconds else ""
-    click.echo(f"{runs} run{'s' * (runs != 1)} of {path.name} into {output}: "
-               f"{runs - left} finished before, {left} to do{time}")  # fmt: skip
+    click.echo(f"{runs} runs of {path.name} into {output}: {runs - left} finished before, "
+               f"{left} to do{time}")  # fmt: skip
     older = Counter(place.older for place in prepared.places.values() if place.older)
     for why, again in older.items():
         click.echo(f"to do again: {again}, older records are kept ({why})")
