@@ -27,7 +27,7 @@ def check_parameter(runs: list[dict[str, Any]], name: str) -> None:
         return
     results = {name for run in runs for row in run["history"] for name in row} | {TIME}
     is_result = name in results - {"epoch"}
-    what = "a result, not a parameter" if is_result else "not a parameter of these runs"
+    what = "a result, not a parameter" if is_result else "not in these records"
     raise ParameterError(f"{name!r} is {what}; they have {', '.join(map(brief, known)) or 'none'}")
 
 
