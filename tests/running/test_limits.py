@@ -126,7 +126,9 @@ def test_the_runs_of_a_sweep_are_spread_over_the_cards_of_this_machine(tmp_path,
     assert len(printed) == 4 and {"".join(text) for text in printed} == {"3\n", "GPU-5\n"}
 
 
-def test_ctrl_c_ends_the_runs_on_a_cluster_too(tmp_path, one_worker, monkeypatch):
+def test_ctrl_c_ends_the_runs_on_a_cluster_too_and_keeps_what_they_have(
+    tmp_path, one_worker, monkeypatch
+):
     begun = tmp_path / "pid"
     write = f"open({str(begun)!r}, 'w').write(f'{{os.getpid()}} ')"
     source = f"import os, time\n{write}\ntime.sleep(99 * x)"
@@ -138,10 +140,12 @@ def test_ctrl_c_ends_the_runs_on_a_cluster_too(tmp_path, one_worker, monkeypatch
 
     monkeypatch.setattr(Progress, "running", running)
     sweep = prepare(notebook, {"grid": {"x": "1,2"}}, str(tmp_path / "out"))
-    with pytest.raises(KeyboardInterrupt, match="interrupted; 0 of 2 runs had ended"):
+    said = r"interrupted; 0 of 2 runs had ended.* in \S*/x=1/n\.interrupted\.ipynb;"
+    with pytest.raises(KeyboardInterrupt, match=said):
         list(carry_out(sweep, one_worker.scheduler_address, quiet=True))
     assert not psutil.pid_exists(int(begun.read_text()))
-    assert [path.name for path in (tmp_path / "out").rglob("n*")] == []
+    left = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").glob("x=*/*")]
+    assert list(map(str, left)) == ["x=1/n.interrupted.ipynb"]
 
 
 def test_what_a_run_prints_last_reaches_the_progress_of_the_sweep(
