@@ -44,9 +44,8 @@ def html(name: str, still: str, stored: str) -> str:
     """Return the part `name` as HTML, with `still` in it and its data `stored` as JSON."""
     files = _files(name)
     style = "".join(_read(f"{each}.css") for each in ("live", *files))
-    # in JupyterLab, the attribute leaves the keys to the part
     return f"""<style>\n{style}</style>
-<div class="mnist-nb-live" data-part="{name}" data-lm-suppress-shortcuts="true">{still}</div>
+<div class="mnist-nb-live" data-part="{name}">{still}</div>
 <script type="application/json">{stored}</script>
 <script>(() => {{
 "use strict";

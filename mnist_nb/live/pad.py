@@ -13,8 +13,9 @@ from mnist_nb.live import Live
 LAYERS = [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]  # of `build_model`
 STILL = """<figure><img width="560" height="280" src="data:image/svg+xml;base64,{}"
 alt="A 3, drawn in white on a black pad. Beside it, ten bars; that of the digit 3 is longest.">
-<figcaption>A pad to draw a digit on, with the network's answer. It works in JupyterLab as soon as
-you run this cell, and on the chapter's page in a browser with JavaScript.</figcaption></figure>"""
+<figcaption>A pad to draw a digit on, with the network's answer. It works in JupyterLab once you
+have run the cells above and this one, and on the chapter's page in a browser with
+JavaScript.</figcaption></figure>"""
 
 
 def digit_pad(model: nn.Module, test) -> Live:

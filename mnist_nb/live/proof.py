@@ -28,8 +28,8 @@ def proof(data: dict, **settings) -> Live:
     still = (
         "<table>\n<thead><tr><th scope='col'>epoch</th>"
         f"<th scope='col'>training loss in Python</th></tr></thead>\n<tbody>\n{rows}</tbody>\n"
-        "</table>\n<p>A browser can train the same network: in JupyterLab as soon as you run this "
-        "cell, and on the chapter's page if JavaScript is on.</p>"
+        "</table>\n<p>A browser can train the same network: in JupyterLab once you have run the "
+        "cells above and this one, and on the chapter's page if JavaScript is on.</p>"
     )
     page = {"images": np.asarray(data["images"], np.uint8).ravel(), "labels": data["labels"],
             "settings": settings, "python": python, "checksum": checksum(network)}  # fmt: skip

@@ -9,6 +9,10 @@ const data = JSON.parse(stored.text, (_, value) => {  // base64 -> the typed arr
 });
 const still = [...place.childNodes];
 place.replaceChildren();
+// JupyterLab leaves the keys to the element that has the focus only if it is marked itself
+place.addEventListener("focusin", ({ target }) => {
+  target.dataset.lmSuppressShortcuts = "true";
+});
 try {
   program().start(place, data, program);
 } catch (error) {  // such as a browser that is too old

@@ -6,7 +6,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-NOTE = "{} It works as soon as you run this cell, and on the chapter's page."
+NOTE = "{} It works once you have run the cells above and this one, and on the chapter's page."
 
 
 def still(figure: Figure, alt: str, what: str) -> str:

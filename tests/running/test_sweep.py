@@ -162,7 +162,7 @@ def test_the_time_is_estimated_from_what_is_known_else_from_the_batches(notebook
         (["-g", "epocs", "1,2"], "did you mean 'epochs'?"),
         (["-g", "lr", "0.1,fast"], "lr is 'fast'; it takes a number"),
         (["-g", "epochs", "1,1.5"], "epochs is '1.5'; it takes a whole number"),
-        (["-g", "lr", "0.1,-1"], "lr is -1.0; it takes a number greater than 0"),
+        (["-g", "lr", "0.1,-1"], "lr is -1.0; it takes a number above 0"),
         (["-g", "lr", ","], "lr has the values ','; give at least one"),
         (["-g", "lr", "0.1,1e-1"], "lr=0.1 occurs twice"),
         (["-g", "lr", "0.1", "-g", "lr", "1"], "'lr' is given twice"),
@@ -616,7 +616,7 @@ def test_a_single_run_of_the_command_is_that_of_the_sweep_to_the_last_bit(
 ):
     values = SLICE | {"lr": 0.1, "seed": 0}
     assert command("run", *words(values), "-o", "single").returncode == 0
-    (single,) = (tmp_path / "single").iterdir()
+    (single,) = (tmp_path / "single").glob("*.ipynb")
     same = next((swept / "out").glob("lr=0.1,seed=0*/*.ipynb"))
     assert read_record(single)["history"] == read_record(same)["history"]
 

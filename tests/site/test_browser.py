@@ -360,6 +360,9 @@ def test_the_keyboard_reaches_the_pad_and_keys_are_not_taken_by_jupyterlab(pad):
         expect(pad.whole.get_by_role("button", name=f"Test digit {digit}")).to_be_focused()
         pad.page.keyboard.press(key)
         expect(pad.status).to_have_text(re.compile(rf"Test digit {digit}\. The network reads \d"))
+    for key in "dd":  # JupyterLab's shortcut that deletes a cell
+        pad.page.keyboard.press(key)
+    expect(pad.whole).to_be_visible()
 
 
 def wrong_in_theme(page: Page, light: str) -> list[str]:
@@ -411,6 +414,25 @@ def test_the_five_steps_are_done_by_keyboard_and_none_of_the_keys_is_taken_by_ju
         expect(stepper.locator("[aria-current=step]")).to_contain_text(f"{number}.")
         said.add(status.inner_text())
     assert len(said) == 4
+
+
+def test_the_arrow_keys_move_a_slider_and_not_jupyterlabs_selection(new_page, lab):
+    notebook = nbformat.read(PROJECT / "notebooks" / "02_optimizer.ipynb", as_version=4)
+    needed = ("imports", "what-if-runs", "what-if")
+    notebook.cells = [cell for cell in notebook.cells if cell.id in needed]
+    assert len(notebook.cells) == len(needed)
+    nbformat.write(notebook, lab.project / "notebooks" / "sliders.ipynb")
+    page = new_page()
+    panel = open_notebook(page, lab, "sliders")
+    run_all(page, panel)
+    slider = panel.locator(".mnist-nb-live").get_by_role("slider").first
+    slider.focus()
+    for key in ("Home", "ArrowRight"):
+        page.keyboard.press(key)
+    assert slider.input_value() == "1"
+    expect(slider).to_be_focused()
+    page.close()
+    lab.stop_kernel("sliders")
 
 
 @pytest.mark.parametrize("light", ["true", "false"])

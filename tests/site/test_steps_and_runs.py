@@ -352,7 +352,7 @@ def test_without_javascript_there_are_a_picture_with_its_text_and_a_sentence(ope
     picture = whole.get_by_role("img")
     expect(picture).to_be_visible()
     assert len(picture.get_attribute("alt")) > 100
-    expect(whole.locator("figcaption")).to_contain_text("as soon as you run this cell")
+    expect(whole.locator("figcaption")).to_contain_text("It works once you have run")
     assert whole.get_by_role("button").count() == whole.get_by_role("slider").count() == 0
 
 
