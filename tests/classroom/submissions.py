@@ -69,7 +69,8 @@ SUBTLE = {
         "coin": ["ways / 2**n", "ways * 0.5**n"],
     },
     "07_source_review": {
-        "inside": ["x = x.round(decimals=2)", "x = x.clone()"],
+        "inside": ["x = x.round(decimals=2)",  # the lowest only
+                   "x = torch.cat([x, x.min(dim=0, keepdim=True).values.round(decimals=2)])"],
         "missing": ["max(seen)", "max(seen[0], seen[-1])"],
         "early": ["m is not None and n is not None and m < n", "(m or 0) < (n or 0)"],
     },
