@@ -153,7 +153,7 @@ function layout(fields, images) {
       <label class="wide">images <select name="size"><option value="${images}">all</option>
         <option value="${images / 10}">a tenth</option></select>
         <small>all: ${count(images)} images, ${count(Math.floor(images / 12))} of them to check with.
-        A tenth is quicker and learns less: ten of its epochs have as many steps as one epoch of all.
+        A tenth is quicker and learns less: ten of its epochs have about as many steps as one with all.
         For about as many steps as the text, set epochs to ${count(epochs)}.</small></label></div>
     <div class="row"><button class="train">Train</button>
       <button type="button" class="stop" disabled>Stop</button>
