@@ -80,7 +80,7 @@ original: $(MADE)  ## bring back a notebook (NOTEBOOK=exercises/01_architecture)
 	@test -n "$(NOTEBOOK)" || { echo "NOTEBOOK is not set. Give one: make original NOTEBOOK=exercises/01_architecture" >&2; exit 1; }
 	@$(COMMAND) original "$(NOTEBOOK)"
 
-nbval: data  ## execute the chapters again and compare all outputs
+nbval: data  ## execute the chapters and the solutions again and compare all outputs
 	$(PY) -m pytest -n $(JOBS) --dist loadfile notebooks $(ARGS)
 
 clean:  ## remove build/ and caches; keep the environment, the data and runs/

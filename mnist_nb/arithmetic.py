@@ -1,8 +1,8 @@
 """Compute with numbers so that every machine and every browser gets the same bits.
 
 Additions, multiplications, divisions and square roots of doubles have one result, by the standard
-IEEE 754. Nothing else is used here, and sums are made in one fixed order. `live/arithmetic.js`
-does the same in a page.
+IEEE 754. Nothing else here rounds: whole numbers, `floor` and `ldexp` are exact. Sums are made in
+one fixed order. `live/arithmetic.js` does the same in a page.
 """
 
 import numpy as np
@@ -26,7 +26,10 @@ def philox(counter, key: tuple[int, int]) -> list[np.ndarray]:
 
 
 def random_words(count: int, seed: int, purpose: int, which: int = 0) -> np.ndarray:
-    """Return `count` random whole numbers from 0 to 2**32 - 1."""
+    """Return `count` random whole numbers from 0 to 2**32 - 1, the same for the same arguments.
+
+    `purpose` says what they are for, such as weights, and `which` counts the draws for it.
+    """
     blocks = np.arange(-(-count // 4))
     return np.stack(philox((blocks, which, purpose, 0), (seed, 0)), axis=1).ravel()[:count]
 

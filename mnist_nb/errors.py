@@ -14,7 +14,7 @@ class DataError(Problem):
 
 
 class NetworkError(Problem):
-    """A network cannot be saved, or a file does not hold one."""
+    """A network cannot be saved or used by the pad, or a file does not hold one."""
 
 
 class ParameterError(Problem, ValueError):

@@ -35,7 +35,10 @@ def new_network(seed: int = 0, hidden: int = 64) -> dict:
 
 
 def new_state(network: dict, dropout: float = 0.0, seed: int = 0) -> SimpleNamespace:
-    """Return what the five steps read and write."""
+    """Return what the five steps read and write, before the first batch.
+
+    `gradients` are those of the loss by a layer's parameters, `deltas` those by its sums.
+    """
     gradients = [{k: np.zeros_like(v[k]) for k in ("weight", "bias")} for v in network["layers"]]
     return SimpleNamespace(network=network, dropout=dropout, seed=seed, passes=0, finite=True,
                            deltas=[None] * 3, gradients=gradients)  # fmt: skip
@@ -104,7 +107,7 @@ def clear(state: SimpleNamespace) -> None:
 def backward(state: SimpleNamespace) -> None:
     """Step 4: add this batch's gradients to what is there, from the last layer to the first."""
     wrong = state.probabilities - np.eye(CLASSES)[state.labels]
-    state.deltas[2] = (wrong / len(wrong)).astype(np.float32)  # dJ by what the layer gives
+    state.deltas[2] = (wrong / len(wrong)).astype(np.float32)  # gradient of J by the logits
     for n in (2, 1, 0):
         x, delta, gradient = state.activations[n], state.deltas[n], state.gradients[n]
         gradient["weight"] += product(x.T, delta)
@@ -135,8 +138,8 @@ def train(data: dict, *, lr=0.01, batch_size=32, hidden=64, dropout=0.1, seed=0,
     """Train a new network, or `network`, on data["images"] and data["labels"].
 
     Yields {epoch, step, steps, loss} after each batch, and after each epoch {epoch, train_loss,
-    val_loss, val_accuracy}: means of the batches' losses, as in chapter 05. When a loss or a
-    parameter is no longer a finite number, the last that it yields has {diverged: True}.
+    val_loss, val_accuracy}: means of the batches' losses, as in chapter 05, and the fraction of
+    right answers. When a number is no longer finite, the last yielded has {diverged: True}.
     """
     parts = split(len(data["labels"]), seed)
     state = new_state(network or new_network(seed, hidden), dropout, seed)

@@ -16,7 +16,7 @@ class NotYet(Problem, AssertionError):
 
 
 def _lines(said: str) -> list[str]:
-    """Break a sentence between words, as JupyterLab breaks long lines of output inside words."""
+    """Break a sentence between words; JupyterLab would break a long line inside a word."""
     return textwrap.wrap(
         said, 95, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )

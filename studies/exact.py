@@ -50,7 +50,10 @@ def study(seed: int) -> list[dict]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of `work`, in this process and in its children, such as a browser."""
+    """Return the CPU seconds of `work`, in this process and in the children that it has already.
+
+    A browser, for example, has to be started before.
+    """
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
 
     def used() -> float:

@@ -2,9 +2,9 @@
 
 Runs each sweep of studies/experiments/ into build/experiments/, and writes
 studies/experiments.csv: a row per run, with its parameters and the numbers of its last epoch.
-Says how many rows are those of the table that was there. The records stay in build/experiments/,
-for `mnist-nb verify`. Takes half an hour on two cores; an interrupted study resumes with the
-same command.
+Says how many rows have the same numbers as in the earlier table. The records stay in
+build/experiments/, for `mnist-nb verify`. Takes half an hour on two cores; an interrupted study
+resumes with the same command.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Use a kit as a learner does: without a network, with an empty home, from that folder alone.
 
-`make kit-try` unpacks the zip of build/kit in a sandbox and runs `make setup data run` there. The
-last lines go into docs/verification.md. ARGS="FOLDER" tries the kit in a different folder, and
-ARGS="FOLDER PYTHON" with a different Python.
+`make kit-try` unpacks the zip of build/kit in a sandbox and runs `make setup data run` there. What
+that prints goes into docs/verification.md. ARGS="FOLDER" tries the kit in a different folder, and
+ARGS="FOLDER PYTHON" with a different Python; both only print.
 """
 
 import os
@@ -65,7 +65,7 @@ def copy_of(kit: Path, home: Path) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Try the kit; write what was said into the docs; return 1 if it didn't work."""
+    """Try the kit; without `words`, write what was said into the docs; return 1 if it failed."""
     kit = Path(words[0]) if words else KIT
     python = words[1] if words[1:] else sys.executable
     if not (kit / "SHA256SUMS").is_file():

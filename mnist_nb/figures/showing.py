@@ -7,8 +7,8 @@ import io
 from matplotlib.figure import Figure
 from PIL import Image
 
-DPI = 100  # of the size in which a page shows a figure
-SHARP = 2  # pixels of the page's picture per pixel of that size, along each side
+DPI = 100  # CSS pixels on a page for each inch of a figure
+SHARP = 2  # times as many pixels along each side of the picture, for fine screens
 
 
 def show(figure: Figure, alt: str) -> None:

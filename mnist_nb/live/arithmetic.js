@@ -1,6 +1,7 @@
 // Compute with numbers so that every machine and every browser gets the same bits. Additions,
 // multiplications, divisions and square roots of doubles have one result, by the standard
-// IEEE 754. Nothing else is used here. mnist_nb/arithmetic.py does the same in Python.
+// IEEE 754. Nothing else here rounds: whole numbers and Math.floor are exact.
+// mnist_nb/arithmetic.py does the same in Python.
 
 // ---- Random numbers: Philox4x32-10 (Salmon and others, 2011) turns a counter of four words of
 // ---- 32 bits into four random words. The key is the seed.

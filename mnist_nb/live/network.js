@@ -30,7 +30,7 @@ export function newState(network, { size = 1, dropout = 0, seed = 0 } = {}) {
     activations: [new Float32Array(size * PIXELS), // the images, then what each layer gives
                   ...each(l => new Float32Array(size * l.outputs))], // and at last the logits
     probabilities: new Float64Array(size * CLASSES),
-    deltas: each(l => new Float32Array(size * l.outputs)), // dJ by what each layer gives
+    deltas: each(l => new Float32Array(size * l.outputs)), // gradient of J by sums before ReLU
     gradients: each(l => ({ weight: new Float32Array(l.weight.length),
                             bias: new Float32Array(l.outputs) })),
   };
@@ -141,7 +141,7 @@ function addGradients({ inputs, outputs }, x, delta, gradient, n) {
   for (let o = 0; o < outputs; o++) gradient.bias[o] += biasSums[o];
 }
 
-// dJ by the inputs of a layer; where ReLU or dropout gave 0, it is 0.
+// The gradient of J by the sums of the layer before; it is 0 where ReLU or dropout gave 0.
 function passBack({ inputs, outputs, weight }, x, delta, deltaBefore, n, kept) {
   for (let r = 0; r < n; r++)
     for (let i = 0; i < inputs; i++) {
@@ -185,7 +185,8 @@ function rightAnswers({ activations: { 3: logits }, labels, n }) {
 }
 
 // Train a new network. Yields {epoch, step, steps, loss} after each batch, and after each epoch
-// {epoch, train_loss, val_loss, val_accuracy}: means of the batches' losses, as in chapter 05.
+// {epoch, train_loss, val_loss, val_accuracy}: means of the batches' losses, as in chapter 05, and
+// the fraction of right answers.
 // `network`, if given, is trained instead. When a loss or a parameter is no longer a finite
 // number, the last that it yields has `diverged: true`.
 export function* train(data, { lr = 0.01, batch_size = 32, hidden = 64, dropout = 0.1, seed = 0,

@@ -23,7 +23,7 @@ def digit_pad(model: nn.Module, test) -> Live:
 
     Args:
         model: a network of `build_model`; dropout is off while it reads.
-        test: the images that the digits to pick from are taken of, the first of each.
+        test: a `Preloaded` dataset; the first image of each label in it can be picked.
     """
     labels = test.y.unique()
     first = torch.stack([(test.y == label).nonzero()[0, 0] for label in labels])
@@ -38,8 +38,8 @@ def layers(model: nn.Module) -> dict:
     """Return the weights of `model`, a network of `build_model`, as `network.js` has them."""
     if [type(layer) for layer in model.children()] != LAYERS:
         raise NetworkError(
-            "Only a network of build_model can be read with in the browser, and this is none; "
-            f"its layers are {', '.join(type(layer).__name__ for layer in model.children())}"
+            "The pad can only use a network that build_model has made; the layers of this one are "
+            f"{', '.join(type(layer).__name__ for layer in model.children())}. Give it another"
         )
     return {"layers": [
         {"inputs": layer.in_features, "outputs": layer.out_features,

@@ -3,7 +3,7 @@
 const HEIGHT = 300, LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 44;  // pixels
 const FULL = 10;  // up to so many runs at a value are drawn as points
 
-// Round numbers from low to high, four to seven of them.
+// Round numbers from low to high, two to eight of them.
 function ticks(low, high) {
   const rough = (high - low) / 7, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((n) => n * power >= rough) * power;

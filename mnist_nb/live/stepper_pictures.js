@@ -57,7 +57,7 @@ export function drawActivations(canvas, { activations: [x, , hidden, logits], la
     ink.strokeRect(r * CELL + 0.5, foot + labels[r] * LOGIT + 0.5, CELL - 2, LOGIT - 1);
 }
 
-// What each image adds to J.
+// The loss of each image; J is the mean of those of the whole batch.
 export function drawShares(canvas, { probabilities, labels, loss }) {
   const height = 110, ink = paper(canvas, SHOWN * CELL, height + 18);
   const y = (share) => height - height * Math.min(TOP, share) / TOP;

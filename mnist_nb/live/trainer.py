@@ -97,9 +97,10 @@ def _published(notebook) -> dict[str, list[float]]:
 
 
 def _last_of_text(notebook) -> dict | None:
-    """Return the last epoch of the notebook's record, and its number of images, if it has both.
+    """Return the last epoch of the notebook's record, and its number of training images.
 
-    A run that diverged has words in place of numbers, and nothing to compare with.
+    Return None without a record or an epoch, or if the run diverged: its record then has words in
+    place of numbers, and nothing to compare with.
     """
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     for record in (o["data"][MIME] for o in outputs if MIME in o.get("data", {})):

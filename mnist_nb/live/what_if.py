@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from mnist_nb.live import Live
 from mnist_nb.live.still import still
 
-# setting -> its name on a slider, and the walkthrough's value, at which the slider starts
+# setting -> its name on a slider, and the value at which the slider starts: the walkthrough's, or
+# with None the first
 SETTINGS = {
     "lr": ("learning rate", 0.01),
     "batch_size": ("batch size", 32),

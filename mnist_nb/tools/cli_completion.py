@@ -14,7 +14,10 @@ _WORDS = "words before the one to complete"
 
 
 class Command(click.Command):
-    """A command that keeps its words, as click parses none after an option without its value."""
+    """A command that keeps the words typed so far, for `parameter`.
+
+    While an option still lacks its value, click does not parse them.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the words and parse them."""

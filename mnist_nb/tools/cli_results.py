@@ -153,7 +153,7 @@ def verify(paths: tuple[Path, ...], cwd: Path | None) -> None:
     RECORD is an executed notebook or a folder of them. Code in a record is run as yours, so only
     verify records from people whose notebooks you would run. The exit code is 0 if all numbers
     are the same, to the last bit or within the tolerance of their cells; 1 if some differ, or a
-    record was edited; 2 if there is none; 3 if none differs but a record could not be run.
+    record was edited; 2 if no record was found; 3 if none differs but one could not be run.
     """
     from tqdm import tqdm
 

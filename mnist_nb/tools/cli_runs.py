@@ -39,7 +39,8 @@ timeout_option = click.option(
 )  # fmt: skip
 kernel_option = click.option(
     "--kernel", metavar="NAME",
-    help="Run with this kernel.  [default: the notebook's, for Python this one]",
+    help="Run with this kernel.  [default: the notebook's; if it is in Python, the Python that "
+    "runs this command]",
 )  # fmt: skip
 
 

@@ -469,10 +469,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def fill(choice: str = "", index: str = "", kit: str = "..") -> None:
-    """Install what is missing into the environment whose Python runs this, from `kit` if it fits.
+    """Install what is missing into the environment whose Python runs this, from `kit` if any.
 
     Raises:
-        SystemExit: the installation failed; the message says what to do.
+        SystemExit: the installation failed, or `kit` has no wheels for this Python; the message
+            says what to do.
     """
     if choice not in ("", "cpu", "cuda"):
         sys.exit(f"TORCH is {choice!r}; give cpu or cuda, or omit it.")

@@ -184,7 +184,7 @@ def test_points_by_hand_that_cannot_be_are_one_sentence(by_hand, given):
         by_hand()
     assert by_hand.file.read_text() == text
     by_hand.file.write_text("learner\n")
-    with pytest.raises(grading.Problem, match="has no columns learner, exercise"):
+    with pytest.raises(grading.Problem, match="first line has to be learner,exercise"):
         by_hand()
 
 

@@ -1,7 +1,8 @@
-"""See in a notebook's code what reaches for the checks, for a remark.
+"""Find code in a learner's notebook that reaches for the checks, for a remark beside the grade.
 
-It reads the code, not comments, so a word alone accuses nobody. Nothing depends on it; `canary`
-sees what happened when the code ran.
+It looks at parsed code, not at words in comments or texts, so a word alone accuses nobody; of
+comments it knows only the marks of hidden tests. No points depend on it. `canary` sees what
+happened when the code ran.
 """
 
 import ast

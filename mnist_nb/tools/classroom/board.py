@@ -18,7 +18,7 @@ SPLITS = ("seed", "hidden")  # in the walkthrough, these decide which images val
 
 
 def board(folders: list[Path], normal: dict[str, Any]) -> tuple[list[tuple], list[str]]:
-    """Return the rows (rank, learner, accuracy, changes), best first, and why others have none.
+    """Return the rows (rank, learner, accuracy, changes), best first, and what does not count.
 
     A learner is a folder in one of `folders`, and has the run with the highest accuracy after its
     last epoch. Equal accuracies share a rank. `normal` has the walkthrough's parameters.

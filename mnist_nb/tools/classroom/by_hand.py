@@ -24,10 +24,11 @@ class ByHandError(Problem):
 def read(path: Path, as_it_was: Callable[[str], str]) -> dict[Key, float]:
     """Return the points that were given by hand; none without a file.
 
-    `as_it_was` undoes what the `neutral` of `listed` did to a cell.
+    `as_it_was` removes the quotes by which `neutral` (see `listed`) kept a spreadsheet from taking
+    a name for a formula.
 
     Raises:
-        ByHandError: a line is not what it should be.
+        ByHandError: a column is missing, or points are not a number from 0 to the maximum.
     """
     if not path.is_file():
         return {}
@@ -36,8 +37,9 @@ def read(path: Path, as_it_was: Callable[[str], str]) -> dict[Key, float]:
     dialect = type("Dialect", (csv.excel,), {"delimiter": ";"}) if ";" in head else dialect
     rows = csv.DictReader(io.StringIO(text), dialect=dialect)
     if not {"learner", "exercise", "cell", "points"} <= {*(rows.fieldnames or ())}:
-        raise ByHandError(f"{path} has no columns {', '.join(HEAD)}; delete it, grade again, and "
-                          "fill in its column points")  # fmt: skip
+        raise ByHandError(f"{path} begins with {head[:60]!r}; its first line has to be "
+                          f"{','.join(HEAD)}. Correct it, or rename the file and grade again, "
+                          "which makes a new one to fill in")  # fmt: skip
     given = {}
     for row in rows:
         said = (row["points"] or "").strip().replace(",", ".")
@@ -49,15 +51,18 @@ def read(path: Path, as_it_was: Callable[[str], str]) -> dict[Key, float]:
             points, most = math.nan, math.inf
         if not 0 <= points <= most:
             raise ByHandError(f"{path}, line {rows.line_num}: the points of {row['learner']} for "
-                              f"{row['cell']} are {said!r}; give a number from 0 to "
-                              f"{row.get('max')}")  # fmt: skip
+                              f"{row['cell']} are {said!r}; give a number from 0 "
+                              f"{'to ' + row['max'] if row.get('max') else 'on'}")  # fmt: skip
         key = (as_it_was(row[column] or "") for column in HEAD[:3])
         given[tuple(key)] = points
     return given
 
 
 def listed(cells: dict[Key, float], given: dict[Key, float], neutral) -> str:
-    """Return the file's text: a line for each cell, with its maximum and what was given."""
+    """Return the file's text: a line for each cell, with its maximum and what was given.
+
+    `neutral` changes a name that a spreadsheet would take for a formula.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEAD)

@@ -1,7 +1,7 @@
-"""See what a notebook has replaced in its own process, for a remark.
+"""Find what a notebook has replaced in its own process, for a remark beside the grade.
 
-Nothing depends on it: the points come from tests that the notebook cannot reach. A notebook could
-also hide from it what it did.
+No points depend on it: they come from tests that the notebook cannot reach. A notebook could also
+hide from it what it did.
 """
 
 import builtins
@@ -26,7 +26,8 @@ _KNOWN = re.compile(
 
 def known(words: object) -> str:
     """Return words that `found` can have given; the learner's process could send any others."""
-    return words if isinstance(words, str) and _KNOWN.fullmatch(words) else "changes our canary"
+    fits = isinstance(words, str) and _KNOWN.fullmatch(words)
+    return words if fits else "sends a false list of what it has replaced"
 
 
 class Canary:

@@ -88,7 +88,7 @@ class Runner:
         try:
             with self._limited(message["seconds"]):
                 self.shell.run_cell(message["source"], store_history=True)
-        except BaseException as error:  # it came between two lines of IPython's
+        except BaseException as error:  # the time limit, in IPython's own code
             self.show(error=(type(error).__name__, str(error)))
         self.read()
         return {"outputs": self.outputs[:_OUTPUTS], "late": self.late}, []
@@ -122,7 +122,7 @@ class Runner:
         crossing = Crossing()
         given, named = crossing.unpack(message["given"], raw)
         mine, told, used = random_state(), {}, set()
-        random.random(), np.random.rand()  # a seed that is set as before is noticed
+        random.random(), np.random.rand()  # so that setting the same seed again changes the state
         others = _other_generators()
         set_random_state(crossing.bytes_at(message["random"]))
         try:

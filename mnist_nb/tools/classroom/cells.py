@@ -20,7 +20,7 @@ _LARGE = 5_000_000  # bytes; a larger file is read by another process, with a li
 _MOST = 2_000  # cells
 _CODE = 1_000_000  # characters of code in all cells together
 _TEXT = 30_000_000  # characters of texts, in which photos can be
-_SPACE = 1_000  # characters that a source may have more than twice those of an equal one
+_SPACE = 1_000  # two sources can be equal if one has at most twice the other's characters + this
 _PARSED = 200_000  # characters of a cell that is parsed
 _NAMES = re.compile(r"^(?:(?:async +)?def +|class +)(\w+)|^(\w+) *=(?!=)", re.M)
 # prints a notebook without outputs and attachments
@@ -53,7 +53,7 @@ def read_cells(content: bytes) -> list[Cell]:
     """Return the cells of a notebook of any version, with or without a byte-order mark.
 
     Raises:
-        NotebookError: `content` is not JSON, or has no cells.
+        NotebookError: `content` is not JSON, has no cells, or has too many or too long ones.
     """
     content = _slimmed(content) if len(content) > _LARGE else content
     try:

@@ -6,8 +6,8 @@ import struct
 import time
 
 _HEAD = struct.Struct(">QQ")
-LARGEST = 256 << 20  # bytes of a message
-_JSON = 64 << 20  # bytes of its JSON
+LARGEST = 256 << 20  # raw bytes of a message
+_JSON = 64 << 20  # bytes of its JSON, besides
 
 
 class WireError(Exception):
@@ -31,7 +31,8 @@ def receive(channel: socket.socket, seconds: float | None = None) -> tuple[dict,
     end = None if seconds is None else time.monotonic() + seconds
     text, raw = _HEAD.unpack(_exactly(channel, _HEAD.size, end))
     if text > _JSON or raw > LARGEST:
-        raise WireError(f"it sent more than {LARGEST >> 20} MiB")
+        raise WireError(f"it sent {(text + raw) >> 20} MiB at once, which is more than "
+                        f"{_JSON >> 20} MiB of text or {LARGEST >> 20} MiB of data")  # fmt: skip
     try:
         message = json.loads(_exactly(channel, text, end))
     except (ValueError, RecursionError) as error:

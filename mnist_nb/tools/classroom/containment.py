@@ -28,8 +28,9 @@ _WORK = 256 << 20  # bytes of all files in the working folder together
 _SHARED = 16 << 20  # bytes of all files in /dev/shm together
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SHARED_KINDS = (b"/dev/zero", b"/memfd:", b"/SYSV")
-# a mapping of shared memory: start, end, offset, device and number. A memory file is kept by a
-# private mapping, too; one of /dev/zero is like any other memory
+# a line of /proc/PID/maps on shared memory: start, end, offset, then device and inode. A memory
+# file counts even if it is mapped privately, as that keeps it in memory; a private mapping of
+# /dev/zero is ordinary memory, and does not count here
 _SHARING = re.compile(
     rb"^(\w+)-(\w+) ...(?:s|p(?=.* /memfd:)) (\w+) (\S+ \d+) +(?:%s)" % b"|".join(_SHARED_KINDS),
     re.M,
@@ -67,12 +68,13 @@ def bwrap_prefix() -> list[str]:
 def outer_prefix() -> list[str]:
     """Return the prefix for the process that makes sandboxes, and forks what runs in them.
 
-    It has a sandbox's files, all read-only: no more of it is left in what it forks than
-    /proc/self/exe. It may make namespaces, and so sees the machine's processes: the kernel lets
-    only those who see all of /proc make a new one.
+    It sees the same read-only files as a sandbox. What it forks leaves these when it enters its
+    own sandbox, and keeps only the link /proc/self/exe. It sees the machine's processes, as it
+    makes namespaces with a /proc of their own: the kernel allows that only to a process that can
+    see all of an existing /proc.
     """
     apart = ["--unshare-ipc", "--unshare-net", "--unshare-uts", "--dev-bind", "/proc", "/proc"]
-    # the kernel lets only those who have this one give root's number to someone in a namespace
+    # as root: without this capability, the kernel does not map user id 0 into a new namespace
     return _bwrap(apart, [] if os.geteuid() else ["--cap-add", "CAP_SETFCAP"])
 
 
@@ -168,9 +170,10 @@ def _part(pid: int) -> int:
 
 
 def _mapped(pids: list[int]) -> int:
-    """Return the bytes of the shared memory that processes have mapped, up to its last part.
+    """Return the bytes of the shared memory that processes have mapped.
 
-    A process can drop pages from its own count that stay in memory, so sizes count here.
+    Each piece counts once, with its size up to the end of the furthest mapping. What a process has
+    in memory would be too little: it can drop pages from its own count that stay in memory.
     """
     sizes: dict[bytes, int] = {}
     for pid in pids:

@@ -25,7 +25,7 @@ _NAMESPACES = (0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 
                | 0x40000000)  # fmt: skip
 _DIE_WITH_PARENT, _DUMPABLE, _DROP_FROM_BOUND, _NO_NEW_RIGHTS, _AMBIENT = 1, 4, 24, 38, 47
 _CLEAR_ALL = 4
-_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the call, this process
+_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0)  # header of capset: version 3, own process
 KEYCTL = {"x86_64": 250, "aarch64": 219}.get(platform.machine())  # the number of the call
 _JOIN_NEW_KEYRING = 1
 _FILES = 512  # open files of a process
@@ -68,9 +68,10 @@ def enter(command: list[str]) -> subprocess.Popen:
 
 
 def keep_apart() -> None:
-    """Give up the keys of the session, and limit what is counted for a user, not for a sandbox.
+    """Leave the session's keyring, and limit open files and, where possible, threads.
 
-    Root's threads have no limit here, so `containment.watch` counts them too.
+    The kernel counts open files per process, and threads per user. Root's threads have no such
+    limit, so `containment.watch` counts threads, too.
     """
     leave_keyring()
     _limit(resource.RLIMIT_NOFILE, _FILES)

@@ -26,7 +26,7 @@ from mnist_nb.tools.classroom.stand_in import (
 
 _LONGEST, _PRINTED = 300, 2_000  # characters of a sentence, and of all that is printed
 _PUT_IN = 40  # characters of all values in a sentence together
-_FREE = 12  # texts of its author that do not count as values, each once
+_FREE = 12  # texts of the author's that a sentence may have uncut besides, each once
 _SEEN = 5  # outputs of a visible check whose texts the page may repeat
 _HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
@@ -44,14 +44,14 @@ class Exam:
             cell["source"] for cell in prepared.cells if cell["code"] and not cell["solution"]
         )
         self.said: dict[str, list] = {}  # what the visible checks said in the learner's process
-        self.values: list[str] = []  # names of the tasks since the last test
+        self.values: list[str] = []  # values, not functions, to fetch before the next test
         self.result = {"cells": [], "tests": {}, "stopped": "", "late": [], "found": []}
 
     def run(self, cells: list[dict]) -> dict:
         """Run the cells of a repaired notebook; return the outputs and the tests that passed.
 
-        The tests begin when all cells have run, each with the notebook as it was at its place.
-        So what the tests ask for can be seen by no cell, and is on no page.
+        The tests begin when all cells have run. Each asks a copy of the learner's process, kept
+        when its own cell was reached. So no cell can see or show what the tests ask for.
         """
         kept: dict[str, socket.socket | None] = {}
         try:
@@ -121,9 +121,9 @@ class Exam:
                 self.values.append(name)
 
     def _tested(self, cell: dict) -> dict:
-        """Run a test cell; if inputs changed that should not, also as if they had not.
+        """Run a test cell, twice if a function changed inputs that it should leave alone.
 
-        Otherwise a function could change what it is compared with.
+        The second run ignores such changes, as they could alter what a result is compared with.
         """
         self.learner.start_cell()
         waiting, go = os.pipe()
@@ -220,7 +220,7 @@ def shortened(sentence: str, texts: list[str]) -> str:
 
     Otherwise a function could return, and so show, what the tests asked for before.
     """
-    parts, at, left, used = [], 0, _PUT_IN, set()  # a value could be spelt with the texts
+    parts, at, left, used = [], 0, _PUT_IN, set()  # each text once, or they could spell a value
     sentence = sentence[:_PRINTED]
     while at < len(sentence):
         fits = (t for t in texts if sentence.startswith(t, at) and t not in used)

@@ -48,7 +48,8 @@ class GradingError(Problem):
 class Graded(NamedTuple):
     """The result of one notebook.
 
-    `by_hand` maps each cell that is graded by hand to its maximum, which is in `most` too.
+    `by_hand` maps each cell that waits for points given by hand to its maximum, which is in `most`
+    too. A cell in which nothing is written has 0 points, and is not in `by_hand`.
     """
 
     points: float

@@ -40,7 +40,7 @@ class HandedIn(NamedTuple):
 class _File(NamedTuple):
     """A file as the learner knows it, and how it is read; or why it cannot be.
 
-    With `behind`, it counts only for an exercise that no file without it is for.
+    A file with `behind` counts for an exercise only if the learner has no other file for it.
     """
 
     label: str
@@ -96,7 +96,7 @@ def _opened(
                 if _is_zip(label):
                     taken = max(info.file_size, LARGEST // MOST)  # so that empty ones count, too
                     if taken > room[0]:
-                        why = f"all zips in zips have more than {LARGEST:,} bytes"
+                        why = f"the zips in it have over {LARGEST:,} bytes; ask for one zip"
                         inner = inner._replace(read=None, why=why)
                     room[0] -= taken if inner.read else 0
                 yield from _opened(inner, room, depth=depth + 1)
@@ -161,7 +161,9 @@ def _alike(label: str, blanks: dict[str, NotebookNode]) -> list[str]:
 def _exercise(
     cells: list[Cell], blanks: dict[str, NotebookNode], alike: list[str]
 ) -> tuple[str, list[Cell], list[str]]:
-    """Return the exercise that has most of these cells, or ""; the cells with their names."""
+    """Return the exercise that has most of these cells, or "", the cells with their names, and
+    the names of solutions that had lost theirs.
+    """
     best = (0, False), "", cells, []
     for name, blank in blanks.items():
         named, lost = recognised(cells, blank)

@@ -127,7 +127,8 @@ def _run(channel: socket.socket, ready: int, above: int) -> None:
         if not above:
             entrance.give_up_rights()
             os.chdir("/tmp")
-            with open(os.devnull, "r+b") as null:  # forked ones share its flags and its signal
+            # opened anew: processes that share one opening also share its flags and its SIGIO
+            with open(os.devnull, "r+b") as null:
                 for stream in (0, 1, 2):
                     os.dup2(null.fileno(), stream)
         number = _only(channel, ready)
@@ -149,7 +150,7 @@ def _only(channel: socket.socket, ready: int) -> int:
     number = channel.detach()
     for name in os.listdir("/dev/fd"):
         if int(name) not in (0, 1, 2, number, ready):
-            with contextlib.suppress(OSError):  # the list of files was one itself
+            with contextlib.suppress(OSError):  # listdir's own, which is closed already
                 os.close(int(name))
     return number
 

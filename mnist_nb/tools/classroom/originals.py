@@ -12,7 +12,12 @@ from mnist_nb.tools.classroom.wire import Crossing, random_state
 
 
 class Prepared(NamedTuple):
-    """An exercise: its original's cells, the names after those before its first task."""
+    """An exercise whose original has been executed up to its first task.
+
+    `cells` are those of the original, `space` the names and values so far, `first` the number of
+    the first task's cell, and `random` the state of torch's global generator. `changes` maps each
+    function that a solution defines to the inputs that it changes; None stands for that state.
+    """
 
     cells: list[dict]
     space: dict

@@ -17,7 +17,11 @@ Part = tuple[str, str]
 def html_of(
     learner: str, rows: list, parts: list[Part], ours: dict[str, str], coloured: bool = True
 ) -> str:
-    """Return the page as HTML. Only what is ours has been read as Markdown: `ours` has it."""
+    """Return the page as HTML.
+
+    A row has an exercise, its points, their maximum and a remark. `ours` maps the exercises' own
+    texts from Markdown to HTML; what a learner wrote is shown as plain text, or as code.
+    """
     points, most = (sum(row[k] for row in rows) for k in (1, 2))
     title = html.escape(f"{learner}: {points:g} of {most:g} points")
     parts, lost = _numbered(parts)

@@ -22,7 +22,7 @@ from mnist_nb.tools.classroom.handed_in import HandedIn
 
 _LONGEST = 500  # characters of a remark
 _NAME = 150  # bytes of a learner's name in the name of a page
-_FORMULA = r'(^\s*|[;\t][\s"]*)'  # before the first character of one
+_FORMULA = r'(^\s*|[;\t][\s"]*)'  # what can stand before a formula that a spreadsheet would run
 _HEAD = ("learner", "exercise", "points", "max", "remark")
 
 
@@ -101,7 +101,11 @@ class Table:
         return {key[1:]: points for key, points in given if key[0] == name}
 
     def has(self, person: str, found: dict[str, HandedIn]) -> bool:
-        """Return whether an earlier grading has the grades of exactly these notebooks."""
+        """Return whether an earlier grading still holds for a learner, and take over its rows.
+
+        It holds if notebooks, settings, code and points given by hand are the same as then, and
+        the learner's page is still there.
+        """
         rows = self._earlier.get(self._key(person, found))
         if rows is None or not page_of(self.output, person).is_file():
             return False

@@ -105,7 +105,7 @@ def _tags(system: str, python: str) -> frozenset[tags.Tag]:
 
 
 def this_system() -> str:
-    """Return the name of this machine's system."""
+    """Return the name of this machine's system, or "linux" if it is none of SYSTEMS."""
     here = sys.platform, platform.machine()
     for name, system in SYSTEMS.items():
         if here == (system.sys_platform, system.machine):

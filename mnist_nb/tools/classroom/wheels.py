@@ -138,7 +138,8 @@ def _needed(folder: Path, roots: list[str], target: Target) -> tuple[set[Path], 
             missing.append(f"{need.name}{need.specifier}")
             continue
         if chosen.setdefault(name, fits[-1] if fits else None) not in fits:
-            raise KitError(f"{why} needs {need}, but {chosen[name].name} was taken for another")
+            raise KitError(f"{why} needs {need}, but a different requirement has chosen "
+                           f"{chosen[name].name}; correct environment.yml")  # fmt: skip
         for extra in {"", *need.extras}:
             if (name, extra) not in seen:
                 seen.add((name, extra))

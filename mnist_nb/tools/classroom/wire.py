@@ -233,7 +233,7 @@ def check_random_state(state: bytes) -> None:
 
 
 def set_random_state(state: bytes) -> None:
-    """Set the state of PyTorch's common generator; raise WireError if it is none."""
+    """Set the state of PyTorch's global generator; raise WireError if `state` is not valid."""
     check_random_state(state)
     try:
         torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))

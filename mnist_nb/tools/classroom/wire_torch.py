@@ -37,7 +37,9 @@ _DTYPES = {
 
 
 class Handler(NamedTuple):
-    """How one kind of object crosses: which fit, packed, new, and changed."""
+    """How one kind of object crosses: `fits` says whether a value is of this kind, `pack` gives
+    its JSON, `new` makes one, `fill` makes it what JSON says and returns whether that changed it.
+    """
 
     fits: Callable
     pack: Callable

@@ -16,9 +16,9 @@ from mnist_nb.tools.runs.plans import RunsFailed, SweepError
 from mnist_nb.tools.runs.work import write_error
 
 CONNECT_TIMEOUT = 10  # seconds
-# No dashboard that anyone could open, and no profiles, which take 0.1 MB of memory per second. A
-# machine that is very busy, or asleep, has lost none of its own processes, however late they
-# answer.
+# No dashboard that anyone could open, and no profiles, which take 0.1 MB of memory per second.
+# Long time limits, as workers on this very machine are not lost if they answer late: it may be
+# very busy, or asleep.
 CONFIG = {
     "distributed.comm.timeouts.connect": "5 minutes",
     "distributed.comm.timeouts.tcp": "1 hour",

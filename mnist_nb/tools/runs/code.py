@@ -72,7 +72,10 @@ _ONE_AT_A_TIME = threading.Lock()  # Python 3.11 cannot build syntax trees in tw
 
 @cache
 def bare(source: str) -> str:
-    """Return Python code without comments, blank lines and layout; anything else as it is."""
+    """Return a text that is the same for Python code that differs in comments or layout only.
+
+    It describes the syntax tree. What is not Python is returned as it is.
+    """
     magic, tree = _parsed(source)
     try:
         return source if tree is None else magic + "".join(map(_text, tree.body))

@@ -105,7 +105,10 @@ def _assigned(statement: ast.stmt) -> Iterator[tuple[str, str, ast.expr | None]]
 
 
 def _pairs(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield (name, value) for a target such as `a` or `a, b`; None if the value is not its own."""
+    """Yield (name, value) for a target such as `a` or `a, b`.
+
+    The value is None if it cannot be told which part of the right side a name gets.
+    """
     if isinstance(target, ast.Name):
         yield target.id, value
     elif isinstance(target, ast.Starred):

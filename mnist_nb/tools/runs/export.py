@@ -21,7 +21,7 @@ _INSERTED = "injected-parameters"  # papermill's tag for the cell with the given
 def export(
     places: list[Path | str], output: Path, licence: str | None = None, key: Path | None = None
 ) -> tuple[int, list[str]]:
-    """Pack the records at `places` into the zip `output`; return their number, and what is not.
+    """Pack the records at `places` into the zip `output`; return how many, and what is left out.
 
     The same records give the same bytes. With `key`, a private key for SSH, its signature is
     written beside the zip, as OUTPUT.sig.

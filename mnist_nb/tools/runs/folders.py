@@ -79,8 +79,9 @@ def warn_of_paths(rows: Iterable[Mapping[str, Any]]) -> None:
     texts = {(k, str(v)) for row in rows for k, v in row.items() if isinstance(v, str | Path)}
     for name, text in sorted(texts):
         if text and not os.path.isabs(text) and os.path.exists(text):
-            log.warning("%s is %r, which this folder has; if it is a path, give it whole, as a "
-                        "run works in a folder of its own", name, text)  # fmt: skip
+            log.warning("%s is %r, and this folder has a file or folder of that name. If that is "
+                        "meant, give its absolute path: each run works in a folder of its own, "
+                        "where %r would not be found", name, text, text)  # fmt: skip
 
 
 def hint(said: str, start: str) -> str:

@@ -145,7 +145,7 @@ def _version(name: str) -> str:
 
 
 def package_sha256() -> str:
-    """Return one hash of the code in mnist_nb/ and figures/, but not of tools/.
+    """Return one hash of the code in mnist_nb/ and figures/, but not of live/ and tools/.
 
     Comments and blank lines do not count.
     """

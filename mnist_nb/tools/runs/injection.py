@@ -1,7 +1,7 @@
 """Write the values of parameters as Python, for the cell that papermill adds to a notebook.
 
-Papermill itself turns tuples and paths into texts, and so the numbers that are a dictionary's
-keys.
+Papermill itself would turn tuples and paths into texts. It would do the same with the keys of
+dictionaries, even if they are numbers.
 """
 
 from typing import Any

@@ -48,9 +48,9 @@ def run(
     `folder` is a path or an address such as s3://..., and so is the result's path.
 
     Unless `quiet`, print the cells' output as it comes. The executed notebook gets a new name in
-    `folder`; `notebook` is not changed. With `insist`, a parameter counts that no cell reads. The
-    run works in `cwd`, or else in a folder of its own beside the result, and is ended after
-    `seconds`. `kernel` replaces the one that the notebook would run with.
+    `folder`; `notebook` is not changed. With `insist`, a parameter is accepted even if no cell
+    reads it. The run works in `cwd`, or else in a folder of its own beside the result, and is
+    ended after `seconds`. `kernel` replaces the one that the notebook would run with.
 
     Raises:
         ParameterError: a parameter is wrong; no kernel was started.

@@ -72,7 +72,10 @@ def _last_record(text: bytes) -> Stored | None:
 
 
 def _counts(text: bytes) -> list[int | None]:
-    """Return the execution count of the cell that papermill inserted; ValueError if not found."""
+    """Return the execution count of papermill's cell in a list; [] if there is no such cell.
+
+    Raise ValueError if the cell is there but its count is not where it should be.
+    """
     tag = text.find(b'\n     "%b"' % _INSERTED.encode())
     if tag < 0:
         return []

@@ -55,7 +55,8 @@ def prepare(
     """Check the runs that `plan` (see `each_row`) describes, and find those already stored.
 
     With `again`, all are to do. With `look_only`, nothing is written to an address. With `insist`,
-    a parameter counts that no cell reads. With `elsewhere`, runs may need what this machine lacks.
+    a parameter is accepted even if no cell reads it. With `elsewhere`, runs may need what this
+    machine lacks.
     `kernel` replaces the one that the notebook would run with.
 
     Raises:

@@ -94,8 +94,9 @@ def grouped(
 ) -> pd.DataFrame:
     """Group a table by the columns `by`: number of runs, means and deviations of `numbers`.
 
-    A group with a run whose number is nan has no mean: the others' would look too good. With
-    `epochs`, the table has a row per epoch, and a group ends where the first of its runs does.
+    A group with a run whose number is nan has no mean: the others' would look too good. (The mean
+    of the seconds leaves nan out.) With `epochs`, the table has a row per epoch, and a group ends
+    where the first of its runs does.
 
     Raises:
         ParameterError: no run has a parameter of that name, or a group has a column of that name.

@@ -18,8 +18,8 @@ class Watch:
     """What may end a run early: `ended` then says why, and `kill` ends its kernel.
 
     `seconds` are those that its cells may take, from the time `began`; `said` is called with a
-    line that it has printed. `begun` says whether a cell may have begun, and `kept` where the
-    notebook of a run is that was stopped.
+    line that it has printed. `begun` says whether a cell may have begun. `kept` is where the
+    notebook of a stopped run was stored, or "".
     """
 
     def __init__(self, seconds: float | None = None, said: Callable[[str], None] | None = None):

@@ -1,6 +1,7 @@
 """Build the site: each notebook as one HTML file, an index, and what a search needs.
 
-A page asks for nothing, and reads without JavaScript; page.js adds buttons, keys and the search.
+A page needs no network, and can be read without JavaScript; page.js adds buttons, keys and the
+search.
 """
 
 import re

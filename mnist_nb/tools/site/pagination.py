@@ -20,7 +20,7 @@ LOW = 260  # a figure is at least so high
 _TEXT_LINE = 34
 _LETTERS, _BESIDE_LETTERS = 88, 42  # in a line of text, and in one beside a figure
 _NARROW = 52  # letters of a line of code that fits beside a figure
-_WIDEST = 2.2  # width through height of a figure that goes beside text; wider ones go below
+_WIDEST = 2.2  # width / height of a figure that goes beside text; wider ones go below
 _WORDS = ("text", "item", "statement", "question", "answer")
 
 # what it costs to start a slide before a piece of one kind after a piece of another

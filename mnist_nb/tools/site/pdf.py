@@ -41,6 +41,9 @@ def write_pdf(deck: Path) -> Path:
             subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)
             content = made.read_bytes()
         except (OSError, subprocess.SubprocessError) as error:
-            raise PublishError(f"{Path(program).name} did not print {deck} ({error})") from error
+            raise PublishError(
+                f"{Path(program).name} did not print {deck} ({error}); open the slides in any "
+                "browser, add ?print-pdf to their address, and print"
+            ) from error
         pdf.write_bytes(content)
     return pdf

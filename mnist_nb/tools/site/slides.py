@@ -112,7 +112,7 @@ def _prose(source: str, answers_code: bool, before_code: bool) -> Iterator[Piece
         if before_code and number == len(parts) - 1 and blocks:  # the last paragraph asks
             statement, question = _split_before_question(blocks.pop())
             yield from _blocks(blocks, kind)
-            read = kind == "answer" and not blocks  # an output, and no lead-in
+            read = kind == "answer" and not blocks  # then it answers the code above
             yield from _blocks(statement, kind if read else "statement")
             yield _text(question, "question")
         else:
@@ -122,7 +122,10 @@ def _prose(source: str, answers_code: bool, before_code: bool) -> Iterator[Piece
 
 
 def _split_before_question(paragraph: str) -> tuple[list[str], str]:
-    """Split a paragraph before its question, the first sentence included that leads to it."""
+    """Return the sentences before a paragraph's first question, and the rest.
+
+    Without a question mark, the whole paragraph is the question.
+    """
     found = _sentences(paragraph)
     asks = [n for n, sentence in enumerate(found) if sentence.endswith("?")]
     cut = asks[0] if asks else 0

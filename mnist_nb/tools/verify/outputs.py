@@ -1,7 +1,8 @@
 """Compare the outputs of a cell with those of a second run, and say where they first differ.
 
-`comparison` decides what is within the tolerance of a cell; here the same bits, the first line,
-the first number and the epoch get their words. `records` calls `compare_cell`.
+`comparison` decides what is within the tolerance of a cell. This module also tells outputs with
+the same bits from those within the tolerance, and names the first line, or the epoch and the
+number, that differs. `records` calls `compare_cell`.
 """
 
 import copy
@@ -66,7 +67,8 @@ def _compare(before: Any, now: Any, tolerance: dict | None, picture: float) -> O
         wrong = "the stored picture cannot be read"
     if not wrong and _text(kept[0], False) == _text(closer[0], False):
         return Output(what, numbers, WITHIN, where or "a picture has other bytes")
-    return Output(what, numbers, DIFFERS, "; ".join(filter(None, [where, wrong])) or "its form")
+    said = "; ".join(filter(None, [where, wrong]))
+    return Output(what, numbers, DIFFERS, said or "only in its layout (HTML, line breaks)")
 
 
 def _plain(outputs: list) -> list:
@@ -131,7 +133,7 @@ def _first_differences(before: Mapping, now: Mapping) -> Iterator[str]:
 
 
 def _first_of(differences: Iterator[str]) -> str:
-    first, *others = list(differences) or ["its form"]
+    first, *others = list(differences) or ["only in line breaks, or types of numbers"]
     return first + (f"; and {len(others)} more" if others else "")
 
 

@@ -71,7 +71,7 @@ def _machine(path: Path) -> dict:
     try:
         return dict(json.loads(path.read_bytes())["metadata"]["mnist_nb"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}  # it is named when its turn comes
+        return {}  # `verify_record` says later what is wrong with it
 
 
 def verify_all(paths: list[Path], cwd: Path | None = None) -> Iterator[Verdict]:
@@ -106,7 +106,7 @@ def verify_all(paths: list[Path], cwd: Path | None = None) -> Iterator[Verdict]:
 
 
 def _parsed(path: Path) -> Mapping | None:
-    with contextlib.suppress(Exception):  # it is named when its turn comes
+    with contextlib.suppress(Exception):  # `verify_record` says later what is wrong with it
         return nbformat.read(path, as_version=4)
 
 
@@ -179,8 +179,9 @@ def judge(path: Path, stored: Mapping, new: Mapping) -> Verdict:
     states = {output.state for _, output in outputs}
     state, why = next((s for s in (DIFFERS, WITHIN) if s in states), SAME), []
     if state == WITHIN and not machine and stored["metadata"].get("mnist_nb"):
-        state, why = DIFFERS, ["within the tolerance, but the record names this machine, these "
-                               "versions and this code, and they give the same bits"]  # fmt: skip
+        state, why = DIFFERS, ["the numbers are within the tolerance, but not the same, although "
+                               "the record says that it is from this machine, these versions and "
+                               "this code, which should give the same bits"]  # fmt: skip
     edited = _given_and_assigned(stored)
     if parts := changed_parts(stored):
         more = f" and {len(parts) - MAX_PARTS} more parts" * (len(parts) > MAX_PARTS)

@@ -1,6 +1,6 @@
-// What a page can do beyond being read: all of it is added here, so that a page without JavaScript
-// has no button that does nothing. No part asks for anything but search.js, and only when someone
-// searches.
+// What a page can do beyond being read, apart from its live parts. All of it is added here, so a
+// page without JavaScript has no button that does nothing. Only the search loads a file,
+// search.js, and only when someone searches.
 const root = document.documentElement.dataset.root; // the way to the index: "" or "../"
 const narrow = matchMedia("(max-width: 71.99rem)"); // as in page.css
 const contents = document.querySelector(".contents details");
