@@ -37,7 +37,7 @@ def new_network(seed: int = 0, hidden: int = 64) -> dict:
 def new_state(network: dict, dropout: float = 0.0, seed: int = 0) -> SimpleNamespace:
     """Return what the five steps read and write, before the first batch.
 
-    `gradients` are those of the loss by a layer's parameters, `deltas` those by its sums.
+    `gradients`: of the loss with respect to parameters; `deltas`: to each layer's sums x W + b.
     """
     gradients = [{k: np.zeros_like(v[k]) for k in ("weight", "bias")} for v in network["layers"]]
     return SimpleNamespace(network=network, dropout=dropout, seed=seed, passes=0, finite=True,

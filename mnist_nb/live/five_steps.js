@@ -10,7 +10,7 @@ export const STEPS = [
   { name: "forward pass", reads: ["weights"], changes: "activations", act: forward },
   { name: "objective", reads: ["activations"], changes: "loss", act: loss },
   { name: "clear", reads: [], changes: "gradients", act: clear },
-  { name: "backward", reads: ["loss", "weights"], changes: "gradients", act: backward },
+  { name: "backward", reads: ["activations", "loss", "weights"], changes: "gradients", act: backward },
   { name: "step", reads: ["gradients"], changes: "weights", act: step },
 ];
 

@@ -19,7 +19,7 @@ def proof(data: dict, **settings) -> Live:
 
     Args:
         data: {"images": n x 784 bytes, "labels": n bytes}; all of it goes into the page.
-        settings: of `exact.train`.
+        settings: of `exact.train`; `seed` and `hidden` have to be among them.
     """
     network = exact.new_network(settings["seed"], settings["hidden"])
     reports = exact.train(data, network=network, **settings)

@@ -8,7 +8,8 @@ const CARDS = { activations: "Activations", loss: "Loss J", gradients: "Gradient
 const MAY_BE_MISSING = [2, 3, 4]; // clear, backward and step
 const MANY = 5, ROWS = 6; // rounds at a press, and presses in the table
 
-const four = (number) => Number.isFinite(number) ? number.toFixed(4).replace("-", "−") : "nan";
+const four = (number) => (Number.isFinite(number) ? number.toFixed(4) : String(number))
+  .replace("-", "−").replace("Infinity", "∞").replace("NaN", "nan");
 const named = (k) => `step ${k + 1}, ${STEPS[k].name}`;
 
 const item = ({ name }, k) => `<li><span>${k + 1}. ${name}</span>${MAY_BE_MISSING.includes(k)
@@ -36,7 +37,7 @@ export function start(place, { images, labels, lr, seed }) {
     (which) => place.querySelector(which));
   const missing = (k) => items[k].querySelector("input")?.checked ?? false;
   // `ordinary` is the same loop with all five steps, to compare with. `next` is from 0, `round`
-  // from 1; pictures show the neuron `drawn`, and `most` of its gradient is drawn darkest.
+  // from 1; pictures show the neuron `drawn`; a gradient of size `most` or more is drawn darkest.
   let session, ordinary, next, round, drawn, most;
 
   function reset() {
@@ -61,7 +62,7 @@ export function start(place, { images, labels, lr, seed }) {
     press(session, next, round, lr);
     turn();
   }
-  function finish(last) { // all presses up to the end of this round
+  function finish(last) { // all presses up to the end of round `last`
     while (round <= last) {
       while (missing(next) && round <= last) turn();
       if (round <= last) pressNext();

@@ -176,7 +176,7 @@ function field({ name, meaning, value, low, high, whole }) {
     min="${low}" max="${high}"><small>${meaning}</small></label>`;
 }
 
-// The settings, or a sentence about the first that cannot be: the one of mnist_nb/parameters.py.
+// The settings, or a sentence about the first value not allowed, as in mnist_nb/parameters.py.
 function read(form, fields, images) {
   const size = Number(form.elements.size.value), settings = { size };
   for (const { name, words, low, high, whole } of fields) {
@@ -197,7 +197,7 @@ function read(form, fields, images) {
   return settings;
 }
 
-// Put the loss of a batch on the curve; so many of them become one point.
+// Put the loss of a batch on the curve; the mean of several is one of its roughly POINTS points.
 function collect(run, report) {
   run.last = report;
   run.bin.push(report.loss);

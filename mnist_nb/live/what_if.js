@@ -37,7 +37,8 @@ function read({ settings, columns: [along, by], at, seed, result }) {
   return { settings, first, second, lines, seeds, begin: [a, b] };
 }
 
-// A slider that stops at each of `values`, and nowhere else. Returns how to ask where it is.
+// A slider that stops at each of `values`, and nowhere else. Returns a function that gives the
+// index of the chosen value.
 function slider(box, label, values, at, mark, changed) {
   const line = document.createElement("label");
   line.innerHTML = `<span></span><input type="range" min="0" step="1"><b></b>`;

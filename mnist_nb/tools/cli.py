@@ -11,7 +11,7 @@ from mnist_nb.tools import cli_authors, cli_results, cli_runs
 from mnist_nb.tools.cli_authors import PATH
 from mnist_nb.tools.endings import survive_lost_output
 
-# exit codes, which docs/running.md explains; click ends with 2, too, what it refuses
+# exit codes, which docs/running.md explains; click itself exits with 2 after a usage error
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 

@@ -104,7 +104,8 @@ def kit(systems: str, pythons: str, torch: str, torch_cpu: str, output: Path) ->
         click.echo(line)
     click.echo(f"\nThe kit, {gigabytes(size_of(output))}: {output / PAGE} says what to do")
     if made.problems:
-        raise click.ClickException("the kit lacks what could not be downloaded; see above")
+        raise click.ClickException("the kit lacks what could not be downloaded (see above); fix "
+                                   "that, then make it again: it keeps its wheels")  # fmt: skip
 
 
 @click.command()

@@ -130,15 +130,18 @@ def test_a_press_marks_and_redraws_what_the_step_has_changed_and_nothing_else(st
         return {c: steps.locator(f".{c} canvas").evaluate("c => c.toDataURL()") for c in cards}
 
     steps.get_by_role("button", name="Finish the round").click()  # so that clear has work to do
-    changed, before = [], drawn()
+    changed, read, before = [], [], drawn()
     for _ in range(5):
         steps.get_by_role("button", name="Next step").click()
         now = drawn()
         changed.append([card for card in cards if now[card] != before[card]])
-        marked = [c for c in cards if steps.locator(f".{c} em").inner_text() == "changed"]
-        assert marked == changed[-1]
+        marks = {c: steps.locator(f".{c} em").inner_text() for c in cards}
+        assert [c for c in cards if marks[c] == "changed"] == changed[-1]
+        read.append([c for c in cards if marks[c] == "read"])
         before = now
     assert changed == [["activations"], ["loss"], ["gradients"], ["gradients"], ["weights"]]
+    backward = ["activations", "loss", "weights"]  # a gradient by weights multiplies activations
+    assert read == [["weights"], ["activations"], [], backward, ["gradients"]]
 
 
 def test_the_steps_are_done_and_left_out_by_keyboard_and_each_press_is_told(steps):

@@ -26,7 +26,7 @@ from mnist_nb.tools.classroom.stand_in import (
 
 _LONGEST, _PRINTED = 300, 2_000  # characters of a sentence, and of all that is printed
 _PUT_IN = 40  # characters of all values in a sentence together
-_FREE = 12  # texts of the author's that a sentence may have uncut besides, each once
+_FREE = 12  # texts from the author's code that a sentence may repeat in full, each once
 _SEEN = 5  # outputs of a visible check whose texts the page may repeat
 _HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
@@ -51,7 +51,7 @@ class Exam:
         """Run the cells of a repaired notebook; return the outputs and the tests that passed.
 
         The tests begin when all cells have run. Each asks a copy of the learner's process, kept
-        when its own cell was reached. So no cell can see or show what the tests ask for.
+        right after its own cell had run. So no cell can see or show what the tests ask for.
         """
         kept: dict[str, socket.socket | None] = {}
         try:
@@ -205,7 +205,7 @@ def _said(error: Exception, cell: dict, seen: list, texts: list[str]) -> tuple[s
 
 
 def authors_texts(sources: Iterable[str]) -> list[str]:
-    """Return the texts that stand in the code of an exercise's author, the longest first."""
+    """Return the texts of over 3 characters in an author's code, the longest first."""
     found = set()
     for source in sources:
         with contextlib.suppress(SyntaxError):

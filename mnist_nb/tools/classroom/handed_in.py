@@ -146,7 +146,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
     return {
         name: _counted(name, blank, found[name], [
             (label, why) for label, why in unused
-            if name in (_alike(label, blanks) or blanks)  # or of no exercise's name
+            if name in (_alike(label, blanks) or blanks)  # named after none: listed for all
         ], refused)
         for name, blank in blanks.items()
     }  # fmt: skip

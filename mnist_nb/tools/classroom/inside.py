@@ -27,7 +27,7 @@ MODULES = ("torch", "torchvision", "IPython.core.interactiveshell", "matplotlib.
 
 
 def main() -> None:
-    """Serve the socket that comes, until the grader has gone."""
+    """Fork a keeper for each pair of sockets that the grader sends, until it has gone."""
     from mnist_nb.tools.classroom import entrance
 
     entrance.leave_keyring()  # here already, as a learner may leave no room for more keyrings

@@ -63,7 +63,7 @@ def _own(cell: Cell, counts: bool = True) -> NotebookNode:
 
 
 def _is_in_place(cell: Cell, known: list[Cell], order: dict[str, int]) -> bool:
-    """Return whether the named cells around `cell` are those that stood there originally."""
+    """Return whether the nearest named cells come before and after `cell` in the exercise, too."""
     here = next(number for number, other in enumerate(known) if other is cell)
     left = [order[c.name] for c in known[:here] if c.name != cell.name][-1:] or [-1]
     right = [order[c.name] for c in known[here:] if c.name != cell.name][:1] or [len(order)]

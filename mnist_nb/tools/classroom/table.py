@@ -133,7 +133,7 @@ class Table:
         self.write()
 
     def write(self) -> None:
-        """Write grades.csv with the learners who have grades so far; raise TableError."""
+        """Write grades.csv, and by_hand.csv if needed; raise TableError if that fails."""
         try:
             write_whole(self.output / "grades.csv", self._csv().encode())
             if cells := self._by_hand():

@@ -23,8 +23,8 @@ def export(
 ) -> tuple[int, list[str]]:
     """Pack the records at `places` into the zip `output`; return how many, and what is left out.
 
-    The same records give the same bytes. With `key`, a private key for SSH, its signature is
-    written beside the zip, as OUTPUT.sig.
+    The same records give the same bytes; if none says when it ended, only on the same day. With
+    `key`, a private key for SSH, its signature is written beside the zip, as OUTPUT.sig.
 
     Raises:
         ExportError: there is no record, a record that is named cannot be read, the zip or its

@@ -66,7 +66,7 @@ def _latest(folder: str, stem: str) -> tuple[str | None, dict, str]:
 
 
 def folders_in(place: str) -> list[str]:
-    """Return the names of what is in the folder or at the address `place`, as far as it says."""
+    """Return the names in the folder or at the address `place`; [] if they cannot be listed."""
     try:
         if not is_address(place):
             return os.listdir(place)

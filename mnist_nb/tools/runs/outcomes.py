@@ -78,7 +78,7 @@ def _outcome(future) -> Outcome:
 
 
 def _worker_check(client, progress: Progress) -> Callable[[int], None]:
-    """Return a function that takes the number of threads; SweepError if that stays 0 too long."""
+    """Return a function of the number of threads, raising RunsFailed if that stays 0 too long."""
     hired, said = time.monotonic(), False
 
     def check(threads: int) -> None:

@@ -32,10 +32,11 @@ from mnist_nb.tools.runs.watch import Watch, stoppable, was_stopped
 
 
 class Outcome(NamedTuple):
-    """How a run ended: its state, its seconds, and the reason unless it is "finished".
+    """How a run ended: its state, its seconds, and why, or "" if there is nothing to say.
 
-    Other states: "failed", "interrupted", "not stored" (the result is kept elsewhere), and
-    "missing" (a worker has stored the result, but this machine cannot see the file).
+    States: "finished" (`why` says if its files were not kept), "failed", "interrupted", "not
+    stored" (the result is kept elsewhere), and "missing" (a worker has stored the result, but
+    this machine cannot see the file).
     """
 
     state: str

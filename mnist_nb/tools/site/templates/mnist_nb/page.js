@@ -148,7 +148,8 @@ window.sectionsToSearch = (all) => {
 function openSearch() {
   if (!sections) {
     const script = make("script", {src: `${root}search.js`});
-    script.onerror = () => (count.textContent = "No search here: search.js is not with this page");
+    script.onerror = () => (count.textContent =
+      "No search here: search.js is missing. Copy it from where you got this page.");
     document.head.append(script);
   }
   results.showModal();
