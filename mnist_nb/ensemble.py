@@ -44,7 +44,11 @@ def train_ensemble(
     sizes = (train_size, val_size, len(images) - train_size - val_size)
     with torch.random.fork_rng(devices=[]):
         starts = [_start(member, sizes, hidden) for member in members]
-    x, y = (images.x.flatten(1) * 255).byte().to(device), images.y.to(device)  # quicker to gather
+    x = (images.x.flatten(1) * 255).byte()  # quicker to gather than floats
+    seen = x.any(dim=0).bool()  # a pixel that is 0 in every image changes nothing
+    x, y = x[:, seen].to(device), images.y.to(device)
+    for model, *_ in starts:
+        model[0].weight.data = model[0].weight.data[:, seen]
     allowed = torch.get_num_threads()
     threads = min(allowed if device == "cpu" else 1, len(members))
     each = min(-(-len(members) // threads), 16 if device == "cpu" else len(members))  # fit a cache
@@ -75,7 +79,7 @@ class _Group:
 
     @torch.no_grad()
     def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
-        """Take what `_start` gave per member, and all n images: x is n x 784 bytes, y n labels."""
+        """Take what `_start` gave per member, and all n images: x is n x pixels, in bytes."""
         models, splits, self.generators = zip(*starts, strict=True)
         self.x, self.y = x, y
         layers = [[model[i] for model in models] for i in (0, 2, 5)]
@@ -103,7 +107,7 @@ class _Group:
         }
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield K x b x 784 images and their K x b labels, in the `order` of each member."""
+        """Yield K x b x pixels images and their K x b labels, in the `order` of each member."""
         for generator in self.generators:  # a DataLoader's iterator draws this when it starts
             torch.empty((), dtype=torch.int64).random_(generator=generator)
         for batch in order.split(batch_size, dim=1):
@@ -130,7 +134,8 @@ class _Group:
     def look(self, x: Tensor, y: Tensor, dropout: bool) -> tuple[Tensor, Tensor]:
         """Return K losses, each a mean over the batch, and K counts of right answers."""
         *_, logits = self.forward(x, dropout)
-        return _losses(logits, y), (logits.argmax(dim=2) == y).sum(dim=1)
+        losses = cross_entropy(logits.mT, y, reduction="none").mean(dim=1)
+        return losses, (logits.argmax(dim=2) == y).sum(dim=1)
 
     @torch.no_grad()
     def step(self, x: Tensor, y: Tensor) -> Tensor:
@@ -144,9 +149,4 @@ class _Group:
         for weight, bias, inputs, g in layers:
             weight.baddbmm_(inputs.mT, g)
             bias += g.sum(dim=1, keepdim=True)
-        return _losses(logits, y)
-
-
-def _losses(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the mean cross-entropy over the batch, in nats, for each of K members."""
-    return cross_entropy(logits.mT, y, reduction="none").mean(dim=1)
+        return cross_entropy(logits.mT, y, reduction="none").mean(dim=1)
