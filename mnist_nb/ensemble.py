@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mnist_nb.loading import Preloaded, split_loaders
+from mnist_nb.loading import Preloaded
 from mnist_nb.model import build_model
 
 
@@ -41,9 +41,14 @@ def train_ensemble(
     Its keys are epoch (from 1), and train_loss, val_loss (nats) and val_accuracy (0 to 1), which
     are tensors of K numbers, in the order of `members`.
     """
+    sizes = (train_size, val_size, len(images) - train_size - val_size)
     with torch.random.fork_rng(devices=[]):
-        starts = [_start(member, images, (train_size, val_size), hidden) for member in members]
-    x, y = images.x.flatten(1).to(device), images.y.to(device)
+        starts = [_start(member, sizes, hidden) for member in members]
+    x = (images.x.flatten(1) * 255).byte()  # quicker to gather than floats
+    seen = x.any(dim=0).bool()  # a pixel that is 0 in every image changes nothing
+    x, y = x[:, seen].to(device), images.y.to(device)
+    for model, *_ in starts:
+        model[0].weight.data = model[0].weight.data[:, seen]
     allowed = torch.get_num_threads()
     threads = min(allowed if device == "cpu" else 1, len(members))
     each = min(-(-len(members) // threads), 16 if device == "cpu" else len(members))  # fit a cache
@@ -60,11 +65,11 @@ def train_ensemble(
             }
 
 
-def _start(member: Member, images: Preloaded, sizes: tuple[int, int], hidden: int) -> tuple:
+def _start(member: Member, sizes: Sequence[int], hidden: int) -> tuple:
     """Return the model, the split and the generator of the single run, before its first epoch."""
     torch.manual_seed(member.seed)
     model = build_model(hidden, member.dropout)
-    split = [loader.dataset.indices for loader in split_loaders(images, *sizes)]
+    split = torch.randperm(sum(sizes)).split(sizes)  # what random_split draws
     # from here on the single run draws dropout masks from the global generator
     return model, split, torch.Generator().set_state(torch.get_rng_state())
 
@@ -74,7 +79,7 @@ class _Group:
 
     @torch.no_grad()
     def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
-        """Take what `_start` gave per member, and all n images: x is n x 784, y has n labels."""
+        """Take what `_start` gave per member, and all n images: x is n x pixels, in bytes."""
         models, splits, self.generators = zip(*starts, strict=True)
         self.x, self.y = x, y
         layers = [[model[i] for model in models] for i in (0, 2, 5)]
@@ -82,7 +87,7 @@ class _Group:
         self.weights = [torch.stack([k.weight.T for k in same]).to(x.device) for same in layers]
         self.biases = [torch.stack([k.bias[None] for k in same]).to(x.device) for same in layers]
         self.order, self.val_order = (
-            torch.tensor([split[part] for split in splits], device=x.device) for part in (0, 1)
+            torch.stack([split[part] for split in splits]).to(x.device) for part in (0, 1)
         )
         self.dropout = [m.dropout for m in members]
         self.lr = torch.tensor([m.lr for m in members], device=x.device).view(-1, 1, 1)
@@ -102,11 +107,12 @@ class _Group:
         }
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield K x b x 784 images and their K x b labels, in the `order` of each member."""
+        """Yield K x b x pixels images and their K x b labels, in the `order` of each member."""
         for generator in self.generators:  # a DataLoader's iterator draws this when it starts
             torch.empty((), dtype=torch.int64).random_(generator=generator)
         for batch in order.split(batch_size, dim=1):
-            yield self.x.index_select(0, batch.flatten()).view(*batch.shape, -1), self.y[batch]
+            x = self.x.index_select(0, batch.flatten()).float().div_(255)
+            yield x.view(*batch.shape, -1), self.y[batch]
 
     def masks(self, batch: int, hidden: int) -> Tensor:
         """Return dropout masks, K x batch x hidden, with values 0 or 1 / (1 - dropout)."""
@@ -128,24 +134,19 @@ class _Group:
     def look(self, x: Tensor, y: Tensor, dropout: bool) -> tuple[Tensor, Tensor]:
         """Return K losses, each a mean over the batch, and K counts of right answers."""
         *_, logits = self.forward(x, dropout)
-        return _losses(logits, y), (logits.argmax(dim=2) == y).sum(dim=1)
+        losses = cross_entropy(logits.mT, y, reduction="none").mean(dim=1)
+        return losses, (logits.argmax(dim=2) == y).sum(dim=1)
 
     @torch.no_grad()
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """Take the five steps for K x b images; return the K losses before the update."""
         first, second, logits = self.forward(x, dropout=True)
-        # the gradient of each layer's output, from the last layer back; quicker than autograd
-        g3 = (logits.mT.softmax(dim=1).mT - self.one_hot[y]) / y.size(1)
+        # -lr times the gradient of each layer's output, last layer first; quicker than autograd
+        g3 = (logits.mT.softmax(dim=1).mT - self.one_hot[y]) * (-self.lr / y.size(1))
         g2 = torch.bmm(g3, self.weights[2].mT) * second.sign() / self.keep
         g1 = torch.bmm(g2, self.weights[1].mT) * first.sign()
         layers = zip(self.weights, self.biases, (x, first, second), (g1, g2, g3), strict=True)
         for weight, bias, inputs, g in layers:
-            g *= -self.lr
             weight.baddbmm_(inputs.mT, g)
             bias += g.sum(dim=1, keepdim=True)
-        return _losses(logits, y)
-
-
-def _losses(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the mean cross-entropy over the batch, in nats, for each of K members."""
-    return cross_entropy(logits.mT, y, reduction="none").mean(dim=1)
+        return cross_entropy(logits.mT, y, reduction="none").mean(dim=1)

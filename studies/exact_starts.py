@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from mnist_nb import ensemble, exact
-from mnist_nb.loading import Preloaded, load
+from mnist_nb.loading import load
 
 TARGET = Path(__file__).with_suffix(".csv")
 SEEDS = range(200, 328)  # none of the seed study's
@@ -20,18 +20,16 @@ AT_ONCE = 16
 own_start = ensemble._start
 
 
-def exact_start(member: ensemble.Member, images: Preloaded, sizes: tuple, hidden: int) -> tuple:
+def exact_start(member: ensemble.Member, sizes: tuple, hidden: int) -> tuple:
     """Return what `ensemble._start` does, with the weights and the split of `exact`."""
-    model, _, generator = own_start(
-        member._replace(seed=member.seed + 10_000), images, sizes, hidden
-    )
+    model, _, generator = own_start(member._replace(seed=member.seed + 10_000), sizes, hidden)
     layers = exact.new_network(member.seed, hidden)["layers"]
     with torch.no_grad():
         for layer, drawn in zip((model[0], model[2], model[5]), layers, strict=True):
             layer.weight.copy_(torch.from_numpy(drawn["weight"].T.copy()))
             layer.bias.copy_(torch.from_numpy(drawn["bias"]))
-    split = exact.split(len(images), member.seed)
-    return model, [split["train"].tolist(), split["val"].tolist()], generator
+    split = exact.split(sum(sizes), member.seed)
+    return model, [torch.from_numpy(split[part]) for part in ("train", "val")], generator
 
 
 def main() -> None:
