@@ -44,8 +44,8 @@ def train_ensemble(
     sizes = (train_size, val_size, len(images) - train_size - val_size)
     with torch.random.fork_rng(devices=[]):
         starts = [_start(member, sizes, hidden) for member in members]
-    x = (images.x.flatten(1) * 255).byte()  # quicker to gather than floats
-    seen = x.any(dim=0).bool()  # a pixel that is 0 in every image changes nothing
+    x = images.x.flatten(1)
+    seen = x.any(dim=0)  # a pixel that is 0 in every image changes nothing
     x, y = x[:, seen].to(device), images.y.to(device)
     for model, *_ in starts:
         model[0].weight.data = model[0].weight.data[:, seen]
@@ -79,7 +79,7 @@ class _Group:
 
     @torch.no_grad()
     def __init__(self, x: Tensor, y: Tensor, members: Sequence[Member], starts: list[tuple]):
-        """Take what `_start` gave per member, and all n images: x is n x pixels, in bytes."""
+        """Take what `_start` gave per member, and all n images: x is n x pixels."""
         models, splits, self.generators = zip(*starts, strict=True)
         self.x, self.y = x, y
         layers = [[model[i] for model in models] for i in (0, 2, 5)]
@@ -111,7 +111,7 @@ class _Group:
         for generator in self.generators:  # a DataLoader's iterator draws this when it starts
             torch.empty((), dtype=torch.int64).random_(generator=generator)
         for batch in order.split(batch_size, dim=1):
-            x = self.x.index_select(0, batch.flatten()).float().div_(255)
+            x = self.x.index_select(0, batch.flatten())
             yield x.view(*batch.shape, -1), self.y[batch]
 
     def masks(self, batch: int, hidden: int) -> Tensor:

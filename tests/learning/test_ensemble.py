@@ -60,7 +60,7 @@ def test_each_member_draws_the_masks_and_the_order_of_its_single_run_to_the_last
     images, sizes, shape = load(), (64, 40), (32, 64)
     unused = len(images) - sum(sizes)
     starts = [_start(member, [*sizes, unused], 64) for member in MEMBERS]
-    group = _Group((images.x.flatten(1) * 255).byte(), images.y, MEMBERS, starts)
+    group = _Group(images.x.flatten(1), images.y, MEMBERS, starts)
     order = [x for x, _ in group.batches(group.order, 32)]
     masks = [group.masks(*shape) for _ in range(2)]
     for k, member in enumerate(MEMBERS):
