@@ -71,6 +71,19 @@ def small_notebook(path, *sources, parameters=None):
     return path
 
 
+def without_figures(folder: Path) -> Path:
+    """Copy the walkthrough into `folder` without what looks at the data and the trained network.
+
+    Most of these cells draw, and that takes most of a short run.
+    """
+    notebook = nbformat.read(WALKTHROUGH, as_version=4)
+    ids = [cell.id for cell in notebook.cells]
+    looks = {"digits", *ids[ids.index("read") : ids.index("record-code")]}
+    notebook.cells = [cell for cell in notebook.cells if cell.id not in looks]
+    nbformat.write(notebook, folder / WALKTHROUGH.name)
+    return folder / WALKTHROUGH.name
+
+
 @pytest.fixture
 def command(tmp_path):
     """Return a function that runs `mnist-nb` in an empty folder and returns the process."""

@@ -162,7 +162,7 @@ def few(forbidden: list[str]) -> dict[str, dict[str, tuple[NotebookNode | str, i
     every, first = submissions(forbidden), "01_architecture"
     several = changed(
         first,
-        margin="while True:\n    pass",
+        margin="import time\nwhile True:\n    time.sleep(0.1)",  # without end, and costs nothing
         count="def parameters(sizes:\n    return",
         dropout="raise RuntimeError('<script>alert(1)</script>')",
     )

@@ -44,6 +44,7 @@ def test_preload_or_not_a_slice_gives_the_sources_losses_to_the_last_bit_and_sav
     assert all(torch.equal(trained[name], p) for name, p in saved.state_dict().items())
 
 
+@pytest.mark.whole  # the walkthrough's losses are the source's, above, and nbval knows them
 def test_seed_0_gives_the_losses_that_are_known_for_it(data_root):
     ((training, validation),) = losses(data_root, seed=0)
     assert (training, validation) == pytest.approx((1.2400, 0.5283), abs=1e-3)

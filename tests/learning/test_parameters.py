@@ -246,7 +246,7 @@ def outcome(walkthrough, values) -> str:
 SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=20, **SLOW)
+@settings(max_examples=10, **SLOW)
 @given(some_parameters())
 def test_combinations_run_or_get_one_sentence(walkthrough, values):
     event(outcome(walkthrough, values))

@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 
+import nbformat
 import pytest
 import torch
 from conftest import PROJECT, WALKTHROUGH
@@ -154,6 +155,27 @@ def test_a_network_that_cannot_be_saved_is_one_sentence_and_the_old_file_is_kept
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_network_that_chapters_load_makes_the_walkthroughs_mistakes():
+    """The walkthrough's outputs say what its network gets wrong, and nbval compares them."""
+    cells = {cell.id: cell for cell in nbformat.read(WALKTHROUGH, as_version=4).cells}
+    torch.manual_seed(67)
+    build_model()  # draws its weights before the split, as there
+    x, y = (torch.cat(parts) for parts in zip(*split_loaders(load())[1], strict=True))
+    with torch.no_grad():
+        logits = load_network().eval()(x.flatten(1))
+    answers = logits.argmax(dim=1)
+    losses = nn.functional.cross_entropy(logits, y, reduction="none")
+    worst = losses.argsort(descending=True)[:8]
+    said = {
+        "read": f"{(answers == y).sum() / len(y):.1%} right without dropout",
+        "mistake": "; ".join(f"{answers[i]}, not {y[i]}" for i in worst),
+        "mistake-figure": f"label: {y[worst[0]]}, loss: {losses[worst[0]]:.1f}",
+    }
+    for cell, words in said.items():
+        assert words in json.dumps(cells[cell].outputs), cell
+
+
+@pytest.mark.whole  # an older network would make mistakes of its own, says the test above
 def test_the_network_that_chapters_load_is_what_the_walkthrough_trains():
     """Elsewhere to 0.01: processors round differently, and training magnifies that to 0.001."""
     torch.set_num_threads(1)

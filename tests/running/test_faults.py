@@ -1,6 +1,7 @@
 """Full disks, locked folders, killed processes: nothing corrupt, nothing lost, and on it goes."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -207,12 +208,11 @@ def locked(folder: Path, mode: int):
         folder.chmod(before)
 
 
-@pytest.mark.parametrize("mode", [READ_ONLY, CLOSED])
-def test_a_locked_data_folder_is_one_sentence_and_works_once_it_is_open(packed, tmp_path, mode):
+def test_a_locked_data_folder_is_one_sentence_and_works_once_it_is_open(packed, tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     shutil.copytree(packed, raw)
     before = files_in(tmp_path)
-    for folder in (tmp_path, raw):
+    for mode, folder in itertools.product((READ_ONLY, CLOSED), (tmp_path, raw)):
         with locked(folder, mode) as options:
             done = mnist_nb("data", "--data-dir", tmp_path, **options)
         assert refused(done, f"the data folder {tmp_path} cannot be written (Permission denied)")

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, words
+from conftest import PROJECT, SLICE, WALKTHROUGH, small_notebook, without_figures, words
 from torchvision import datasets
 
 from mnist_nb.sources import LOCAL_FOLDERS
@@ -223,8 +223,8 @@ ALL_AT_ONCE = {name: value for changed in CHANGED for name, value in changed.ite
     [ALL_AT_ONCE, *(pytest.param(changed, marks=pytest.mark.whole) for changed in CHANGED)],
     ids=str,
 )
-def test_parameters_work_together(say, changed):
-    done = say("run", *words(SLICE | changed))
+def test_parameters_work_together(say, changed, tmp_path):
+    done = say("run", without_figures(tmp_path), *words(SLICE | changed))
     assert done.exit_code == 0, done.stderr
 
 

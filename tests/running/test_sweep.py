@@ -22,7 +22,16 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import PROJECT, SLICE, WALKTHROUGH, Family, small_notebook, wait_until, words
+from conftest import (
+    PROJECT,
+    SLICE,
+    WALKTHROUGH,
+    Family,
+    small_notebook,
+    wait_until,
+    without_figures,
+    words,
+)
 from papermill.iorw import papermill_io
 
 from mnist_nb.tools.cli import main
@@ -530,6 +539,7 @@ def test_a_cluster_started_by_hand_does_the_runs_of_a_worker_that_is_killed(
 def swept(tmp_path_factory):
     """The walkthrough on a slice, three runs by a file, and one of them by papermill alone."""
     folder = tmp_path_factory.mktemp("swept")
+    notebook = without_figures(folder)
     plan = {"parameters": {name: int(word) for name, word in SLICE.items()},
             "grid": {"lr": [0.1, 0.2], "seed": "0:2"},
             "exclude": [{"lr": 0.2, "seed": 0}]}  # fmt: skip
@@ -543,8 +553,8 @@ def swept(tmp_path_factory):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
 
     for prepared, arguments in (
-        (on_one_core, ["mnist_nb.tools.cli", "sweep", "-f", "sweep.yaml", "-o", "out"]),
-        (None, ["papermill", WALKTHROUGH, "single/out.ipynb", *of_papermill]),
+        (on_one_core, ["mnist_nb.tools.cli", "sweep", notebook, "-f", "sweep.yaml", "-o", "out"]),
+        (None, ["papermill", notebook, "single/out.ipynb", *of_papermill]),
     ):
         subprocess.run([sys.executable, "-m", *arguments], cwd=folder, check=True,
                        capture_output=True, preexec_fn=prepared)  # fmt: skip
