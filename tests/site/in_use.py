@@ -7,7 +7,9 @@ from hand import DIGITS, Pad
 from playwright.sync_api import Locator, Page, expect
 
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+LOCAL = re.compile("file|data|blob|about")  # addresses that leave nothing for a network
 MINUTES = 240_000  # milliseconds to wait for, on a busy machine
+OPENED = 800  # milliseconds in which an overview or a pause has faded in or out
 FINISHED = re.compile("^Finished")
 
 
@@ -35,6 +37,35 @@ def states(page: Page) -> Iterator[tuple[str, str]]:
         page.locator(".found a").first.wait_for()
         yield "searched", "dialog[open]"
         page.keyboard.press("Escape")
+
+
+def slide_states(page: Page) -> Iterator[tuple[str, str]]:
+    """Show each slide of a deck, then what its keys open; yield names and selectors as `states`.
+
+    A page too narrow for slides shows all of them at once.
+    """
+    if not page.locator(".deck.reveal").count():
+        yield "below each other", "html"
+        return
+    page.wait_for_function("Reveal.isReady()")
+    for number in range(page.evaluate("Reveal.getTotalSlides()")):
+        page.evaluate("number => Reveal.slide(number)", number)
+        yield f"slide {number + 1}", ".present"
+    yield from opened_by_keys(page)
+    with page.expect_popup() as opened:
+        page.keyboard.press("s")
+    opened.value.locator(".speaker-controls-notes").wait_for(state="attached")
+    opened.value.close()
+
+
+def opened_by_keys(page: Page) -> Iterator[tuple[str, str]]:
+    """Open what lies over the slides, and close it again; yield as `states` does."""
+    for key, state in (("o", "overview"), ("b", "paused"), ("Shift+Slash", "help")):
+        page.keyboard.press(key)
+        page.wait_for_timeout(OPENED)
+        yield state, "html"
+        page.keyboard.press("Escape" if state == "help" else key)
+        page.wait_for_timeout(OPENED)
 
 
 def draw(part: Locator) -> Iterator[str]:

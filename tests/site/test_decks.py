@@ -5,10 +5,11 @@ import re
 
 import nbformat
 import pytest
-from browser import chromium
+from browser import axe_script, chromium, violations
 from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from conftest import CHAPTERS
+from in_use import LOCAL, MINUTES, opened_by_keys, slide_states
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_nb.tools.cli import main
@@ -131,6 +132,40 @@ def test_on_a_phone_the_slides_stand_below_each_other_in_letters_to_read(browser
         size = page.evaluate("getComputedStyle(document.querySelector('section p')).fontSize")
         assert float(size.removesuffix("px")) >= 16
     context.close()
+
+
+def test_axe_finds_nothing_in_the_overview_and_the_list_of_keys(browser, decks):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(decks["03_loss"].as_uri())
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    page.evaluate("Reveal.slide(Reveal.getTotalSlides() - 1)")  # the title is not near
+    for state, _ in opened_by_keys(page):
+        assert violations(page, axe_script(), every=False) == [], state
+    page.close()
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
+def test_on_every_slide_and_all_that_a_key_opens_axe_finds_nothing_and_a_deck_loads_only_files(
+    browser, decks, name, width
+):
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 720})
+    context.set_default_timeout(MINUTES)
+    wrong, found, axe = [], [], axe_script()
+    context.on("request", lambda sent: LOCAL.match(sent.url) or wrong.append(sent.url))
+    context.on("weberror", lambda error: wrong.append(error.error))
+    page = context.new_page()
+    page.goto(decks[name].as_uri())
+    for state, new in slide_states(page):
+        # a deck has no dark colours of its own, and the overview shows all of its texts once more
+        for scheme in ["light"] if new == ".present" else ["light", "dark"]:
+            page.emulate_media(color_scheme=scheme)
+            found += [(state, scheme, v) for v in violations(page, axe, True, new)]
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            found.append((state, "scrolls sideways"))
+    context.close()
+    assert (found, wrong) == ([], [])
 
 
 def test_a_deck_is_printed_with_a_page_for_each_slide(decks):

@@ -151,6 +151,14 @@ def test_what_goes_on_beyond_its_edge_shows_a_shadow_there_until_it_is_scrolled_
     page.wait_for_function("!document.querySelector('.contents > details.on-below')")
 
 
+def test_a_formula_casts_no_shadow_where_its_signs_reach_below_its_box(opened):
+    page = opened(CHAPTER, PHONE)
+    box = page.locator("main .scroll:has(math)").first
+    box.evaluate("e => { e.style.height = '10px'; }")
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    assert box.evaluate("e => e.scrollHeight > 20 && !e.matches('.on-below')")
+
+
 @pytest.mark.parametrize("size", [DESK, PHONE])
 def test_nothing_in_the_bar_moves_when_search_arrives(opened, site, size):
     soup = soup_of(site / CHAPTER)

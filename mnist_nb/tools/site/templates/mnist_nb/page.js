@@ -56,7 +56,8 @@ function shade(box) {
   const across = box.scrollWidth - box.clientWidth, down = box.scrollHeight - box.clientHeight;
   box.classList.toggle("on-left", box.scrollLeft > 1);
   box.classList.toggle("on-right", across - box.scrollLeft > 1);
-  box.classList.toggle("on-below", down - box.scrollTop > 1);
+  // formulas of some fonts reach below their boxes, with nothing to see there
+  box.classList.toggle("on-below", !box.matches(".scroll") && down - box.scrollTop > 1);
 }
 const sizes = new ResizeObserver((changed) => changed.forEach(({target}) => shade(target)));
 const boxes = [...document.querySelectorAll("pre, main .scroll")];

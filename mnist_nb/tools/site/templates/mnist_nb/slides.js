@@ -26,4 +26,12 @@ if (printed) {
   });
   Reveal.on("ready", () => fit(Reveal.getCurrentSlide()));
   Reveal.on("slidechanged", (event) => fit(event.currentSlide));
+  // the overview shows the slides nearby; show all, and to a screen reader, too
+  const showAll = () => Reveal.isOverview() && deck.querySelectorAll("section").forEach((slide) => {
+    slide.removeAttribute("aria-hidden");
+    slide.removeAttribute("hidden");
+    slide.style.display = "flex";
+  });
+  Reveal.on("overviewshown", showAll);
+  Reveal.on("slidechanged", showAll);
 }
