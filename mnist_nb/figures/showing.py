@@ -4,6 +4,7 @@ import base64
 import html
 import io
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -45,6 +46,6 @@ def _drawn(figure: Figure, dpi: int) -> Image.Image:
     canvas, before = FigureCanvasAgg(figure), figure.dpi
     figure.dpi = dpi
     canvas.draw()  # once, while `savefig` draws a figure with a layout twice
+    picture = Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
     figure.dpi = before
-    size = canvas.get_width_height()
-    return Image.frombytes("RGBA", size, canvas.buffer_rgba()).convert("RGB")
+    return picture

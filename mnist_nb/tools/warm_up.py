@@ -1,4 +1,4 @@
-"""Do once what each kernel would otherwise do again: read fonts, compile patterns, fill caches.
+"""Do once what each kernel would otherwise do again: find fonts, compile patterns, fill caches.
 
 `launcher.py` runs this file after its imports and before the first fork. Nothing here may start a
 thread, draw a random number or compute with torch, as a forked kernel has to be as a fresh one.

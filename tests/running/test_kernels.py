@@ -161,6 +161,17 @@ def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
 
 
 @needs_fork
+def test_a_forked_kernel_has_found_its_fonts_and_imported_what_writes_a_webp():
+    code = (
+        "from matplotlib import font_manager\nfrom PIL import Image\n"
+        "found = font_manager.FontManager._findfont_cached.cache_info().currsize\n"
+        "print(found > 0, 'WEBP' in Image.SAVE)"
+    )
+    with running() as kernel:
+        assert kernel.run(code) == "True True"
+
+
+@needs_fork
 @pytest.mark.parametrize(
     "name",
     [
