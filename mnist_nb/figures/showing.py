@@ -4,7 +4,6 @@ import base64
 import html
 import io
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -46,6 +45,6 @@ def _drawn(figure: Figure, dpi: int) -> Image.Image:
     canvas, before = FigureCanvasAgg(figure), figure.dpi
     figure.dpi = dpi
     canvas.draw()  # once, while `savefig` draws a figure with a layout twice
-    picture = Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
+    picture = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
     figure.dpi = before
-    return picture
+    return picture.convert("RGB")
