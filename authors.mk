@@ -72,7 +72,7 @@ slides: $(MADE)  ## write the notebooks as slides that work offline and as PDF, 
 	@$(COMMAND) slides --pdf $(ARGS)
 
 bench: data build/peers/.ready  ## measure how long training, runs and sweeps take
-	PYTHONPATH="build/peers:$(CURDIR)" $(PY) studies/bench.py
+	PYTHONPATH="$(CURDIR)/build/peers:$(CURDIR)" $(PY) studies/bench.py
 
 # scikit-learn and Lightning, to compare with; --no-deps keeps the environment's torch
 build/peers/.ready: pyproject.toml

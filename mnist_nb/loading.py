@@ -33,8 +33,8 @@ class Preloaded:
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Return a batch: b x 1 x 28 x 28 images and their b labels."""
-        indices = as_tensor(indices)
-        return self.x[indices], self.y[indices]
+        indices = as_tensor(indices)  # index_select takes half the time of self.x[indices]
+        return self.x.index_select(0, indices), self.y.index_select(0, indices)
 
 
 def whole_batch(batch):

@@ -6,6 +6,8 @@ The literal path converts each image with `ToTensor()` in every epoch, as the so
 Writes build/bench.json, build/bench.png and build/bench_*.png.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import json
@@ -21,21 +23,24 @@ from pathlib import Path
 
 import nbformat
 import psutil
-import torch
-from torch.utils.data import DataLoader, Subset
-from torchvision import datasets, transforms
 
-from mnist_nb import figures
-from mnist_nb.data import fetch
-from mnist_nb.ensemble import Member, train_ensemble
-from mnist_nb.loading import Preloaded, whole_batch
-from mnist_nb.model import build_model
 from mnist_nb.tools.project import PROJECT, WALKTHROUGH
 from mnist_nb.tools.runs.cluster import cores
 from mnist_nb.tools.runs.results import read_record
 from mnist_nb.tools.runs.run import run
 from mnist_nb.tools.runs.sweep import carry_out, prepare
-from mnist_nb.training import train_epoch
+
+if __name__ == "__main__":  # the workers of a sweep import this file again, and need none of these
+    import torch
+    from torch.utils.data import DataLoader, Subset
+    from torchvision import datasets, transforms
+
+    from mnist_nb import figures
+    from mnist_nb.data import fetch
+    from mnist_nb.ensemble import Member, train_ensemble
+    from mnist_nb.loading import Preloaded, whole_batch
+    from mnist_nb.model import build_model
+    from mnist_nb.training import train_epoch
 
 BUILD = PROJECT / "build"
 IMAGES, BATCH = 55_000, 32

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -41,7 +42,9 @@ def show(figure: Figure, alt: str) -> None:
 
 def _drawn(figure: Figure, dpi: int) -> Image.Image:
     """Return `figure` as an opaque picture, on its own ground."""
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="raw", dpi=dpi)
-    size = tuple(int(side * dpi) for side in figure.get_size_inches())
-    return Image.frombytes("RGBA", size, pixels.getvalue()).convert("RGB")
+    canvas, before = FigureCanvasAgg(figure), figure.dpi
+    figure.dpi = dpi
+    canvas.draw()  # once, while `savefig` draws a figure with a layout twice
+    picture = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
+    figure.dpi = before
+    return picture.convert("RGB")

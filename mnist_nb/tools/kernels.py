@@ -32,9 +32,10 @@ from mnist_nb.tools.launcher_client import ForkedKernel, Launcher
 NAME = "mnist-nb"  # the provisioner's name in pyproject.toml
 # The notebooks' imports, and the modules needed for the first table and figure.
 MODULES = (
-    "torch", "torchvision", "pandas", "pandas.io.formats.html", "matplotlib.pyplot",
-    "matplotlib.backends.backend_agg", "PIL.BmpImagePlugin", "PIL.GifImagePlugin",
-    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin",
+    "torch", "torchvision", "numpy.ctypeslib", "pandas", "pandas.io.formats.html",
+    "pandas.io.formats.string", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "filelock",
+    "safetensors.torch", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin", "PIL.PpmImagePlugin", "PIL.WebPImagePlugin",
 )  # fmt: skip
 HOST = "MNIST_NB_LAUNCHER"  # variable with the folder of a launcher to share
 LONGEST_SOCKET = 100  # bytes in a socket's path: Linux allows 107, macOS 103
@@ -79,8 +80,9 @@ class Provisioner(LocalProvisioner):
             return None
         if "MATPLOTLIBRC" not in environment and os.path.exists(f"{cwd}/matplotlibrc"):
             return None  # Matplotlib reads it when imported, so the launcher's would be wrong
-        if not all(map(os.path.isabs, environment.get("PYTHONPATH", "/").split(os.pathsep))):
-            return None  # relative paths depend on the working folder
+        paths = (environment.get("PYTHONPATH") or os.sep).split(os.pathsep)
+        if not all(map(os.path.isabs, paths)):  # in JupyterLab, or from the kernel's specification
+            return None  # they count from the kernel's working folder
         with contextlib.ExitStack() as stack:
             null = stack.enter_context(open(os.devnull, "r+b"))
             try:

@@ -5,12 +5,10 @@ modules to import. Linux only. A forked kernel is like a freshly started one: it
 session, environment, working folder, standard streams, signal handlers and random state.
 
 Protocol: to start a kernel, the client sends one byte with four file descriptors, the kernel's
-standard streams and a socket. On that socket the client sends one line of JSON (arguments,
-environment, working folder, limits), and receives the process id and later the exit code. If the
-client closes the socket, the kernel is killed; if the client ends, all its kernels are killed. If
-a kernel cannot be started, the launcher closes its socket and continues with the others.
-
-Guests, other processes that share this launcher, send such bytes over the listening socket.
+standard streams and a socket. Guests, which share this launcher, do so over the listening socket.
+A kernel's socket takes one line of JSON (arguments, environment, folder, limits), and gives the
+process id and later the exit code. Who closes it kills the kernel, and a client that ends all of
+its own. If a kernel cannot be started, the launcher closes its socket and continues.
 """
 
 import atexit
@@ -18,13 +16,13 @@ import builtins
 import contextlib
 import ctypes
 import gc
-import importlib
 import importlib.util
 import io
 import itertools
 import json
 import os
 import resource
+import runpy
 import selectors
 import shutil
 import signal
@@ -42,7 +40,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def import_all(modules: list[str], client: socket.socket) -> dict[str, str]:
-    """Import BASE and `modules`; return the environment variables that they set.
+    """Import BASE and `modules`, warm up; return the environment variables that they set.
 
     Skip modules that are not installed. Stop early if the client has ended.
     """
@@ -58,6 +56,8 @@ def import_all(modules: list[str], client: socket.socket) -> dict[str, str]:
         with contextlib.suppress(BlockingIOError):
             if not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 break
+    else:
+        runpy.run_path(os.path.join(os.path.dirname(__file__), "warm_up.py"))
     del builtins.get_ipython
     gc.collect()
     gc.freeze()  # so that a kernel's garbage collector does not copy every page

@@ -45,7 +45,8 @@ def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     A kernel computes with one thread, unless `environment` or its notebook sets a number.
     IPython and Jupyter write into `folder`, which is created if necessary; the caller removes it
     in the end. Matplotlib keeps its list of fonts in the user's cache folder, or in `folder` if
-    that cannot be written.
+    that cannot be written. Relative paths in PYTHONPATH count from this process's working folder,
+    not from the kernel's, so the kernel finds the modules that this process finds.
     """
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,8 @@ def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         for name, value in environment.items()
         if name in _NEEDED or not name.startswith(_PERSONAL)
     }
+    if paths := [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]:
+        harmless["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))
     return (
         _ONE_THREAD
         | harmless

@@ -161,6 +161,17 @@ def test_a_launcher_has_started_no_thread_of_torch_and_no_cuda_when_it_forks():
 
 
 @needs_fork
+def test_a_forked_kernel_has_found_its_fonts_and_imported_what_writes_a_webp():
+    code = (
+        "from matplotlib import font_manager\nfrom PIL import Image\n"
+        "found = font_manager.FontManager._findfont_cached.cache_info().currsize\n"
+        "print(found > 0, 'WEBP' in Image.SAVE)"
+    )
+    with running() as kernel:
+        assert kernel.run(code) == "True True"
+
+
+@needs_fork
 @pytest.mark.parametrize(
     "name",
     [
@@ -491,12 +502,29 @@ def test_a_kernel_for_another_environment_than_the_launchers_is_started_afresh()
             assert kernel.run(f"import os; print(os.environ['{name}'])") == "default"
 
 
-def test_a_relative_path_to_modules_counts_from_the_notebooks_folder(tmp_path, monkeypatch, plain):
+def test_a_relative_path_to_modules_counts_from_where_kernels_are_started(
+    tmp_path, monkeypatch, plain
+):
+    for name in ("here/own", "elsewhere/own"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "mine.py").write_text(f"x = '{name}'")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}{os.pathsep}own{os.pathsep}")
+    with running(cwd=str(tmp_path / "elsewhere")) as kernel:
+        assert kernel.run("import mine; print(mine.x)") == "here/own"
+        assert kernel.is_forked == (sys.platform == "linux")
+
+
+def test_in_jupyterlab_a_relative_path_to_modules_counts_from_the_notebooks_folder(
+    tmp_path, monkeypatch
+):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.py").write_text("x = 42")
     monkeypatch.setenv("PYTHONPATH", f"{PROJECT}{os.pathsep}own")
+    monkeypatch.setattr(kernels, "_launcher", kernels.Launcher((), isolate=False))
     with running(cwd=str(tmp_path)) as kernel:
         assert kernel.run("import mine; print(mine.x)") == "42"
+    kernels._launcher.stop()
 
 
 def test_a_launcher_that_cannot_start_costs_nothing_but_time(monkeypatch):

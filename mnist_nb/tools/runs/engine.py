@@ -1,4 +1,4 @@
-"""Register a papermill engine that saves the notebook at most once a second.
+"""Register a papermill engine that saves the notebook at most once a second, or less often.
 
 Papermill's engine saves twice per cell, which takes as long as a short cell; `run.execute` uses
 this one instead. It ends a run that its `Watch` wants to end, and asks the kernel, before that
@@ -19,7 +19,8 @@ from mnist_nb.tools.runs.machine import answered, ask
 from mnist_nb.tools.runs.watch import Watch
 
 NAME = "mnist-nb"
-PAUSE = 1.0  # seconds between saves
+PAUSE, LONGEST = 1.0, 10.0  # seconds between saves, at least and at most
+SHARE = 50  # in between, this many times the seconds that a save takes
 ENDED = "Ended"  # names the error in a cell whose run was ended
 _OUTPUTS = ("stream", "display_data", "execute_result", "clear_output")
 
@@ -76,13 +77,14 @@ class _Engine(engines.NBClientEngine):
         cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, watch=None,
         folder=None, **options,
     ) -> None:  # fmt: skip
-        save, saved = nb_man.save, time.monotonic()
+        save, due = nb_man.save, time.monotonic() + PAUSE
 
         def save_if_due(**more) -> None:
-            nonlocal saved
-            if time.monotonic() - saved >= PAUSE:
+            nonlocal due
+            if (began := time.monotonic()) >= due:
                 save(**more)
-                saved = time.monotonic()
+                ended = time.monotonic()
+                due = ended + min(max(PAUSE, SHARE * (ended - began)), LONGEST)
 
         nb_man.save = save_if_due
         options.pop("input_path", None)

@@ -13,6 +13,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def note_machine(path: Path, wall_time: float, chosen: str | None = None, **more
     write_whole(path, nbformat.writes(notebook).encode())
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ALWAYS}
 

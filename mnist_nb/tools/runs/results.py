@@ -4,6 +4,7 @@ The commands `results` and `compare` call it, and so can a notebook.
 """
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -108,7 +109,7 @@ def runs_in(places: list[Path | str]) -> tuple[list[dict[str, Any]], list[str]]:
     A notebook that is named twice counts once, and so does a run that a sweep has done again.
     """
     found, left_out, why = [], [], Counter()
-    for run in _read_all(places):
+    for run in _collected(places):
         if isinstance(run, Unfinished):
             why[str(run)] += 1
         elif isinstance(run, ValueError):
@@ -119,6 +120,20 @@ def runs_in(places: list[Path | str]) -> tuple[list[dict[str, Any]], list[str]]:
     if older:
         left_out.append(f"outdated records left out, as a sweep replaced them: {older}")
     return found, left_out + [f"left out: {n} ({reason})" for reason, n in why.items()]
+
+
+def _collected(places: list[Path | str]) -> list[dict[str, Any] | ValueError]:
+    """Return the runs of `_read_all`, read without Python's garbage collector.
+
+    It would look at all records again and again, and finds nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return list(_read_all(places))
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _read_all(places: list[Path | str]) -> Iterator[dict[str, Any] | ValueError]:
