@@ -9,7 +9,8 @@ from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 pytestmark = needs_bubblewrap
 OPENING = """
 import random, time, torch
-_ = torch.manual_seed(1)
+import numpy as np
+_ = torch.manual_seed(1), random.seed(1)
 made = [time.monotonic_ns()]
 print("opened")
 """
@@ -45,18 +46,20 @@ def shown():
 
 
 def test_it_runs_once_and_each_notebook_has_its_variables_outputs_and_seeds_for_itself(shown):
-    draw = "made.append(3)\nprint(made, torch.rand(1).item(), random.random(), sep='; ')"
+    draw = "made.append(3)\ndrawn = torch.rand(1), random.random()\n"
+    draw += "print(made, drawn, np.random.rand(), sep='; ')"
     first, second = shown(draw), shown(draw)
     assert first[:2] == second[:2] == ["opened\n", ""]
     (made, drawn, own), (same, as_well, other) = (x[2].split("; ") for x in (first, second))
     assert made == same and made.endswith(", 2, 3]"), "it ran once, and no notebook sees the other"
-    assert drawn == as_well, "the opening set the seed"
+    assert drawn == as_well, "the opening set these seeds"
     assert own != other, "it did not use this generator"
 
 
 def test_a_notebook_whose_opening_is_different_runs_it_itself(shown):
-    changed = [OPENINGS["one"][0], "made = ['mine']"]
-    assert shown("print(made)", opening=changed)[-1] == "['mine']\n"
+    changed = ["made = ['mine']", "made.append(2)"]
+    said = shown("print(made, 'time' in globals())", opening=changed)[-1]
+    assert said == "['mine', 2] False\n"
     assert shown("print(made[1:])")[-1] == "[2]\n"
 
 

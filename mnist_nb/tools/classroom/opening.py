@@ -47,6 +47,7 @@ class Opening:
             raise OSError("the opening leaves files, processes or threads")
         # where no cell drew or set a seed, each notebook has random numbers of its own
         self.unused = [name for name, state in _random().items() if state == before[name]]
+        self.python = random.getstate()  # Python sets a new seed in a forked process
 
 
 def resumed(opening: Opening, channel: socket.socket) -> Runner:
@@ -55,6 +56,7 @@ def resumed(opening: Opening, channel: socket.socket) -> Runner:
     runner.connect(channel)
     ProfileDir.create_profile_dir(runner.shell.profile_dir.location)  # in this sandbox's files
     seeds = {"python": random.seed, "numpy": np.random.seed, "torch": torch.default_generator.seed}
+    random.setstate(opening.python)
     for name in opening.unused:
         seeds[name]()
     return runner
