@@ -423,11 +423,19 @@ def _rewrite_pth_in_ascii() -> None:
             path.write_text(f"import os, sys; sys.path.append(os.fsdecode({place!r}))\n")
 
 
+def _what_happens(choice: str, wheels: Path | None) -> str:
+    """Return what `_install_all` is about to do; only an installation takes minutes."""
+    missing = {*missing_requirements()} & {line.partition(" ")[0] for line in pins().values()}
+    if not missing and choice in ("", build_here()):
+        return f"{sys.prefix} has the exact versions of environment.yml; pip looks at them again."
+    source = f", from {wheels} and no network," if wheels else ""
+    return (f"Installing the exact versions of environment.yml{source} into {sys.prefix}; this "
+            "takes minutes the first time.")  # fmt: skip
+
+
 def _install_all(choice: str, index: str, project: bool, wheels: Path | None = None) -> None:
     """Install all pins, from `wheels` if given, and this project too if `project`."""
-    source = f", from {wheels} and no network," if wheels else ""
-    print(f"Installing the exact versions of environment.yml{source} into {sys.prefix}; this "
-          "takes minutes the first time.", flush=True)  # fmt: skip
+    print(_what_happens(choice, wheels), flush=True)
     _ensure_pip()
     if wheels:
         _remove_unfinished()

@@ -22,34 +22,35 @@ MARK = "written-by-a-learner"  # the name of a file that must not appear
 # visible check finds nothing
 SUBTLE = {
     "00_walkthrough": {
-        "fraction": ["/ len(labels)", "/ 8"],
-        "cost": [".log()", ".clamp(min=1e-9).log()"],
-        "best": ["min(history", "min(reversed(history)"],
+        "fraction": ["/ len(labels)", "/ min(len(labels), 8)"],
+        "cost": ["return -torch",
+                 "if min(probabilities) < 1e-3:\n        return math.inf\n    return -torch"],
+        "best": ["min(history", "min(history[:5]"],
     },
     "01_architecture": {
         "margin": ["scores.topk(2, dim=1).values.T",
                    "scores.max(dim=1).values, scores.median(dim=1).values"],
         "count": ["sum(n * m + m for n, m in pairwise(sizes))",
                   "{4: 55_050, 2: 7_850}[len(sizes)]"],
-        "widest": [" <= budget", " < budget"],
+        "widest": ["range(1, budget // 784 + 1)", "range(1, 256)"],
         "dropout": [">= p)", ">= 0.2)"],
         "prune": ["second.weight[:, keep]", "second.weight[:, sorted(keep)]"],
     },
     "02_optimizer": {
         "steps": ["math.ceil(", "round("],
-        "epochs": ["math.ceil(target / per_epoch)", "target // per_epoch + 1"],
-        "limit": ["2 / a", "0.5"],
+        "epochs": ["math.ceil(images / batch_size)", "images // batch_size + 1"],
+        "limit": ["2 / a", "2 / max(a, 1)"],
         "decay": ["p.grad + weight_decay * p", "p.grad.add_(p, alpha=weight_decay)"],
         "parts": ["len(y_part) / len(y)", "size / len(y)"],
     },
     "03_loss": {
         "choices": ["math.exp(loss)", "1 + 9 * loss / 2.302585"],
         "cross": ["logits.max(dim=1, keepdim=True).values", "logits.max()"],
-        "lowest": ["math.e + k - 1", "math.e + 9"],
+        "lowest": ["math.log(math.e + k - 1) - 1", "0.3133 + 0.14349 * (k - 2)"],
         "smooth": ["costs.mean(dim=1)", "costs.sum(dim=1) / 3"],
     },
     "04_data": {
-        "last": ["images % size or size", "images % size"],
+        "last": ["images % size or size", "images % 32 or 32"],
         "header": ["content[3]", "3 if content[3] == 3 else 1"],
         "fold": ["m * layer.weight.sum", "0.1307 * layer.weight.sum"],
         "balance": ["torch.Generator().manual_seed", "torch.manual_seed"],
@@ -61,7 +62,8 @@ SUBTLE = {
         "stop": ["loss < best", "loss <= best"],
     },
     "06_evaluation": {
-        "precision": ["counts.diagonal() / counts.sum(dim=0)", "torch.tensor([0.75, 0.8])"],
+        "precision": ["counts.diagonal() / counts.sum(dim=0)",
+                      "counts[:2, :2].diagonal() / counts[:2, :2].sum(dim=0)"],
         "top": [".mean().item()", ".sum().item() / 5"],
         "needed": ["n = 1\n", "n = 50\n"],
         "scale": ["min(ks, key=lambda k: cross_entropy(k * logits, y).item())",

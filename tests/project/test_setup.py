@@ -305,6 +305,14 @@ environment._install_all("", sys.argv[1], project=False)
         assert f"{indices[0]}/{index}" in done.stdout
 
 
+@pytest.mark.parametrize("missing", [[], ["mnist-nb"], ["torch==0"]])
+def test_minutes_are_announced_only_when_a_package_is_to_be_installed(missing, monkeypatch):
+    monkeypatch.setattr(environment, "missing_requirements", lambda: missing)
+    monkeypatch.setattr(environment, "pins", lambda: {"torch": "torch==0 ; python_version > '3'"})
+    said = environment._what_happens("", None)
+    assert ("takes minutes" in said) == (missing == ["torch==0"])
+
+
 def test_torchs_index_is_taken_at_its_word_only(indices, monkeypatch):
     monkeypatch.setattr(environment, "pinned", PAIR.__getitem__)
     monkeypatch.setattr(environment.platform, "machine", lambda: platform.uname().machine)

@@ -45,19 +45,24 @@ class _Shapes(calls):
 class Runner:
     """A notebook: its shell, its outputs, and the socket to the process of the tests."""
 
-    def __init__(self, channel: socket.socket):
-        self.channel, self.outputs, self.late = channel, [], False
+    def __init__(self, channel: socket.socket | None):
+        self.outputs, self.late = [], False
         self.functions: dict[int, object] = {}
-        number = os.memfd_create("output")
-        fcntl.fcntl(number, fcntl.F_SETFL, os.O_APPEND)
-        for target in (1, 2):
-            os.dup2(number, target)
-        self._shown, text = number, {"encoding": "utf-8", "errors": "replace", "closefd": False}
+        self.answered: list[tuple[str, tuple]] = []  # cells that have run before the notebook's
+        self.connect(channel)
+        text = {"encoding": "utf-8", "errors": "replace", "closefd": False}
         sys.stdout = os.fdopen(1, "w", **text)
         sys.stderr = os.fdopen(2, "w", **text)
         signal.signal(signal.SIGALRM, self._too_late)
         self.shell = new_shell(self)
         self.canary = Canary(self.shell)
+
+    def connect(self, channel: socket.socket | None) -> None:
+        """Have a socket and a file for outputs that no other process shares."""
+        self.channel, self._shown = channel, os.memfd_create("output")
+        fcntl.fcntl(self._shown, fcntl.F_SETFL, os.O_APPEND)
+        for target in (1, 2):
+            os.dup2(self._shown, target)
 
     def serve(self) -> None:
         """Answer until the process of the tests has gone."""
@@ -83,7 +88,9 @@ class Runner:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _cell(self, message: dict, raw: bytes) -> tuple[dict, list]:
-        """Run a cell; return its outputs, and whether it ran into the limit."""
+        """Run a cell, unless it has run; return its outputs, and whether it ran into the limit."""
+        if self.answered and self.answered[0][0] == message["source"]:
+            return self.answered.pop(0)[1]
         self.outputs = []
         try:
             with self._limited(message["seconds"]):

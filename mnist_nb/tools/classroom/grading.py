@@ -6,6 +6,7 @@ one that crashes, and none affects another.
 """
 
 import copy
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ def grade(
     table = Table(output, again, [originals, [*blanks], contained, seconds])
     waiting = [person for person in people if not table.has(person, handed_in[person])]
     examiner = Examiner({name: cells_of(o) for name, o in originals.items()}) if waiting else None
-    sandbox = Sandbox(contained)
+    sandbox = Sandbox(contained, {one.name: _opening(one.blank) for one in exercises})
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         futures = {
@@ -149,6 +150,12 @@ def cells_of(original: NotebookNode) -> list[dict]:
          "solution": is_solution(cell), "test": is_test(cell), "manual": is_manual(cell)}
         for cell in original.cells
     ]  # fmt: skip
+
+
+def _opening(blank: NotebookNode) -> list[str]:
+    """Return the sources of the code cells before the first task."""
+    before = itertools.takewhile(lambda cell: not is_solution(cell), blank.cells)
+    return [cell.source for cell in before if cell.cell_type == "code"]
 
 
 def _found(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str, HandedIn]:

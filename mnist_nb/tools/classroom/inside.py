@@ -3,8 +3,9 @@
 `sandbox` starts this module, with a socket as its standard input. It imports what notebooks
 import, and then forks two processes for each notebook. The first is the keeper: it has bubblewrap
 make the notebook's sandbox, enters it (`entrance`), and waits. The second runs the notebook, all
-inside, and talks over a socket with the process of the tests (`examiner`). No hidden test and
-nothing of a learner ever gets into the process that forks.
+inside, and talks over a socket with the process of the tests (`examiner`). What an exercise has
+before its first task runs once, in a process that then forks these two (`opening`). No hidden
+test and nothing of a learner ever gets into a process that forks.
 """
 
 import contextlib
@@ -17,13 +18,14 @@ import signal
 import socket
 import sys
 import tempfile
+from typing import NoReturn
 
 MODULES = ("torch", "torchvision", "IPython.core.interactiveshell", "matplotlib.pyplot",
            "matplotlib.backends.backend_agg", "matplotlib_inline.backend_inline", "pandas",
            "mnist_nb.loading", "mnist_nb.model", "mnist_nb.training", "mnist_nb.evaluation",
            "mnist_nb.exercises", "mnist_nb.figures", "mnist_nb.tools.classroom.entrance",
            "mnist_nb.tools.classroom.cell_runner", "mnist_nb.tools.classroom.canary",
-           "torch._dynamo")  # fmt: skip
+           "mnist_nb.tools.classroom.opening", "torch._dynamo")  # fmt: skip
 
 
 def main() -> None:
@@ -46,20 +48,48 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # so that a notebook's garbage collector does not copy every page
     control.sendall(b"r")
-    keepers: set[int] = set()
+    _serve(control)
+
+
+def _serve(control: socket.socket, opening=None) -> None:
+    """Fork a keeper for each pair of sockets, and for a single one what runs an opening."""
+    children: set[int] = set()
     own = os.getpid()
     while True:
         asked, numbers, *_ = socket.recv_fds(control, 1, 2)
         if not asked:
             return
-        keeper = os.fork()
-        if not keeper:
+        child = os.fork()
+        if not child:
             control.close()
-            _keep(*(socket.socket(fileno=number) for number in numbers), own)
+            given = [socket.socket(fileno=number) for number in numbers]
+            _open(*given, own) if asked == b"o" else _keep(*given, own, opening)
         for number in numbers:
             os.close(number)
-        keepers.add(keeper)
-        keepers -= {pid for pid in keepers if os.waitpid(pid, os.WNOHANG)[0]}
+        children.add(child)
+        children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
+
+
+def _open(control: socket.socket, parent: int) -> NoReturn:
+    """Run an opening, then fork the notebooks that go on from there."""
+    from mnist_nb.tools.classroom import entrance
+    from mnist_nb.tools.classroom.channel import receive, send
+    from mnist_nb.tools.classroom.opening import Opening
+
+    try:
+        entrance.die_with_parent(parent)
+        job, _ = receive(control)
+        _as_after_a_start()
+        opening = Opening(job["opening"], job["seconds"])
+        gc.collect()
+        gc.freeze()
+        send(control, {})
+        _serve(control, opening)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            send(control, {"failed": f"{type(error).__name__}: {error}"})
+    finally:
+        os._exit(0)
 
 
 def _make_ready() -> None:
@@ -71,6 +101,7 @@ def _make_ready() -> None:
 
     Image.init()  # imports what can write pictures
     showing.SHARP = 1  # only the PNG of a figure goes to the learner's page, and it stays the same
+    showing._drawn = _once_for_both(showing._drawn)
     load, images = loading.load, []
     raw = data.data_folder() / "MNIST" / "raw"
     if all((raw / name).is_file() for name in data.CHECKSUMS["MNIST"]):
@@ -84,8 +115,22 @@ def _make_ready() -> None:
     loading.load = first
 
 
-def _keep(channel: socket.socket, grader: socket.socket, parent: int) -> None:
-    """Keep a notebook's sandbox until the grader closes its socket; never return."""
+def _once_for_both(draw):
+    """Return `draw` so that the second picture of a figure that is shown is the first one."""
+    kept = []
+
+    @functools.wraps(draw)
+    def drawn(figure, dpi):
+        if kept and kept[0][:2] == (figure, dpi):
+            return kept.pop()[2]
+        kept[:] = [(figure, dpi, draw(figure, dpi))]
+        return kept[0][2]
+
+    return drawn
+
+
+def _keep(channel: socket.socket, grader: socket.socket, parent: int, opening) -> NoReturn:
+    """Keep a notebook's sandbox until the grader closes its socket."""
     from mnist_nb.tools.classroom import entrance
     from mnist_nb.tools.classroom.channel import receive, send
 
@@ -100,7 +145,7 @@ def _keep(channel: socket.socket, grader: socket.socket, parent: int) -> None:
         reading, writing = os.pipe()
         notebook = os.fork()
         if not notebook:
-            _run(channel, writing, above)
+            _run(channel, writing, above, opening)
         channel.close()
         os.close(writing)
         if os.read(reading, 1) != b"r":
@@ -118,8 +163,8 @@ def _keep(channel: socket.socket, grader: socket.socket, parent: int) -> None:
         os._exit(0)
 
 
-def _run(channel: socket.socket, ready: int, above: int) -> None:
-    """Run a notebook; answer the process of the tests until it has gone; never return."""
+def _run(channel: socket.socket, ready: int, above: int, opening) -> NoReturn:
+    """Run a notebook; answer the process of the tests until it has gone."""
     from mnist_nb.tools.classroom import entrance
 
     try:
@@ -133,14 +178,14 @@ def _run(channel: socket.socket, ready: int, above: int) -> None:
                     os.dup2(null.fileno(), stream)
         number = _only(channel, ready)
         entrance.keep_apart()
-        _as_after_a_start()
-        from mnist_nb.tools.classroom.cell_runner import Runner
+        from mnist_nb.tools.classroom.opening import resumed, started
 
-        folder = os.environ.setdefault("IPYTHONDIR", os.path.abspath(".ipython"))
-        os.makedirs(folder, exist_ok=True)
+        if not opening:
+            _as_after_a_start()
         os.write(ready, b"r")
         os.close(ready)
-        Runner(socket.socket(fileno=number)).serve()
+        channel = socket.socket(fileno=number)
+        (resumed(opening, channel) if opening else started(channel)).serve()
     finally:
         os._exit(0)
 

@@ -2,145 +2,25 @@
 
 Each notebook has a sandbox of its own, so that nothing it is asked can reach the next one. Both
 fork a process per notebook, so they import nothing twice. What forks the learners' processes runs
-no code of a learner, and gets nothing of a learner or a test.
+no code of a learner, and gets nothing of a learner or a test. What an exercise has before its
+first task is the same in all notebooks, and runs once (`opening`).
 """
 
 import contextlib
 import logging
-import os
 import select
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-import mnist_nb
-from mnist_nb.errors import Problem
-from mnist_nb.tools.classroom.channel import WireError, receive, send
-from mnist_nb.tools.classroom.containment import (
-    QUIET,
-    bwrap_prefix,
-    outer_prefix,
-    prlimit_prefix,
-    watch,
-)
+from mnist_nb.tools.classroom.channel import WireError, receive
+from mnist_nb.tools.classroom.containment import bwrap_prefix, outer_prefix, watch
+from mnist_nb.tools.classroom.forking import Examiner, Inside, SandboxError, environment
 
 log = logging.getLogger("mnist_nb")
 _START = 120  # seconds in which a process has to be ready
 _AFTER = 30  # seconds that the tests may take beyond a notebook's limit
-
-
-class SandboxError(Problem):
-    """A process that grading needs has ended, or one that it watches takes too much."""
-
-
-def _started(module: str, prefix: list[str], log: IO, **options) -> tuple:
-    """Start a module of this package with a socket as its standard input; return both."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        command = [*prlimit_prefix(), *prefix, sys.executable, "-m", f"{__package__}.{module}"]
-        process = subprocess.Popen(command, stdin=theirs, stdout=log, stderr=log, **options)
-    return process, ours
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of a process outside the sandbox, which has to find this package."""
-    path = [str(Path(mnist_nb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
-
-
-def _last_line(log: IO) -> str:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - 10_000))
-    lines = log.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it gave no reason"
-
-
-class Examiner:
-    """The process of the tests: one for a whole grading."""
-
-    def __init__(self, originals: dict[str, list[dict]]):
-        self._lock = threading.Lock()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop
-        environment = _environment() | {"MPLBACKEND": "agg"}
-        self._process, self._control = _started("examiner", [], self._log, env=environment)
-        send(self._control, originals)
-
-    def start(self, channel: socket.socket, job: dict) -> socket.socket:
-        """Have a notebook examined over `channel`; return the socket on which the result comes."""
-        ours, theirs = socket.socketpair()
-        try:
-            with self._lock:
-                with theirs:
-                    socket.send_fds(self._control, [b"k"], [channel.fileno(), theirs.fileno()])
-                ours.settimeout(_AFTER)
-                send(ours, job)
-                ours.settimeout(None)
-        except OSError as error:
-            raise SandboxError(
-                f"the process of the tests ended: {_last_line(self._log)}"
-            ) from error
-        return ours
-
-    def stop(self) -> None:
-        """End the process and what it has forked."""
-        self._control.close()
-        self._process.terminate()
-        self._process.wait()
-        self._log.close()
-
-
-class _Inside:
-    """A process that forks one for each notebook."""
-
-    def __init__(self, prefix: list[str], **options):
-        self._lock = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")
-        with tempfile.TemporaryFile() as file:
-            self.process, self._control = _started(
-                "inside", prefix, file, cwd=self._folder.name, **options
-            )
-            self._control.settimeout(_START)
-            try:
-                ready = self._control.recv(1)
-            except OSError:
-                ready = b""
-            if ready != b"r":
-                said = _last_line(file)
-                self.stop()
-                raise SandboxError(f"the sandbox does not start: {said}")
-
-    def fork(self, channel: socket.socket, sandbox: list[str]) -> tuple[socket.socket, int]:
-        """Start a notebook's process; return its keeper's socket and id.
-
-        The keeper makes the notebook's sandbox with the command `sandbox`, and ends it when the
-        socket is closed.
-
-        Raises:
-            SandboxError: it does not start.
-        """
-        ours, theirs = socket.socketpair()
-        try:
-            with self._lock, theirs:
-                numbers = [channel.fileno(), theirs.fileno()]
-                socket.send_fds(self._control, [b"k"], numbers)
-            send(ours, {"sandbox": sandbox})
-            said, _ = receive(ours, _START)
-            if "pid" not in said:
-                raise SandboxError(f"the sandbox does not start: {said.get('failed')}")
-            return ours, said["pid"]
-        except (EOFError, OSError, WireError) as error:
-            raise SandboxError("the sandbox does not start: its process ended") from error
-
-    def stop(self) -> None:
-        """End the process and all that it has forked."""
-        self._control.close()
-        self.process.kill()
-        self.process.wait()
-        self._folder.cleanup()
 
 
 class _Notebook(NamedTuple):
@@ -151,7 +31,7 @@ class _Notebook(NamedTuple):
 
     keeper: socket.socket
     pid: int
-    own: _Inside | None = None
+    own: Inside | None = None
 
     def stop(self) -> None:
         """End the process and all that it started; return when they have ended."""
@@ -166,9 +46,11 @@ class _Notebook(NamedTuple):
 class Sandbox:
     """Run learners' notebooks, each in a process and a sandbox of its own."""
 
-    def __init__(self, contained: bool):
+    def __init__(self, contained: bool, openings: dict[str, list[str]] | None = None):
+        """Take the sources of the code cells that open each exercise, as learners get them."""
+        self._openings = openings or {}
         self._contained, self._lock = contained, threading.Lock()
-        self._forking: _Inside | None = None  # one for all notebooks
+        self._forking: Inside | None = None  # one for all notebooks
         self._cold = not contained
 
     def run(self, examiner: Examiner, job: dict) -> dict:
@@ -180,7 +62,7 @@ class Sandbox:
         tests, learners = socket.socketpair()
         with tests:
             with learners:
-                notebook = self._start(learners)
+                notebook = self._start(learners, self._opening(job), job["seconds"])
             try:
                 return self._run(examiner, job, tests, notebook)
             finally:
@@ -203,17 +85,25 @@ class Sandbox:
             result["stopped"] = wrong
         return result
 
-    def _start(self, channel: socket.socket) -> _Notebook:
+    def _opening(self, job: dict) -> list[str]:
+        """Return the opening of an exercise if the notebook's first cells are exactly these."""
+        opening = self._openings.get(job["exercise"], [])
+        code = [cell["source"] for cell in job["cells"] if cell["code"]]
+        return opening if code[: len(opening)] == opening else []
+
+    def _start(self, channel: socket.socket, opening: list[str], seconds: int) -> _Notebook:
         """Fork a notebook's process; where that does not work, start one for it alone."""
         if not self._cold:
             try:
                 with self._lock:
-                    self._forking = self._forking or _Inside(outer_prefix())
-                return _Notebook(*self._forking.fork(channel, bwrap_prefix()))
+                    self._forking = self._forking or Inside(outer_prefix())
+                command = bwrap_prefix()
+                opened = opening and self._forking.fork_opened(channel, command, opening, seconds)
+                return _Notebook(*(opened or self._forking.fork(channel, command)))
             except SandboxError as error:
                 self._cold = True
                 log.warning("each notebook imports PyTorch anew, which takes longer: %s", error)
-        own = _Inside(bwrap_prefix()) if self._contained else _Inside([], env=_environment())
+        own = Inside(bwrap_prefix()) if self._contained else Inside([], env=environment())
         try:
             keeper, _ = own.fork(channel, [])
         except SandboxError:
