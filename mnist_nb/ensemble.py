@@ -51,7 +51,7 @@ def train_ensemble(
         model[0].weight.data = model[0].weight.data[:, seen]
     allowed = torch.get_num_threads()
     threads = min(allowed if device == "cpu" else 1, len(members))
-    each = min(-(-len(members) // threads), 16 if device == "cpu" else len(members))  # fit a cache
+    each = min(-(-len(members) // threads), 32 if device == "cpu" else len(members))  # fit a cache
     groups = [
         _Group(x, y, members[first : first + each], starts[first : first + each])
         for first in range(0, len(members), each)
