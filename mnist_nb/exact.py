@@ -107,7 +107,7 @@ def clear(state: SimpleNamespace) -> None:
 def backward(state: SimpleNamespace) -> None:
     """Step 4: add this batch's gradients to what is there, from the last layer to the first."""
     wrong = state.probabilities - np.eye(CLASSES)[state.labels]
-    state.deltas[2] = (wrong / len(wrong)).astype(np.float32)  # gradient of J by the logits
+    state.deltas[2] = (wrong / len(wrong)).astype(np.float32)  # dJ/d(logits)
     for n in (2, 1, 0):
         x, delta, gradient = state.activations[n], state.deltas[n], state.gradients[n]
         gradient["weight"] += product(x.T, delta)

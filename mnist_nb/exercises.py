@@ -36,7 +36,7 @@ def agreed(sentence: str) -> None:
 def close(given, wanted, atol: float = 1e-5) -> bool:
     """Return whether `given` has the shape of `wanted` and, within `atol`, its numbers.
 
-    Both may be numbers, lists of numbers or tensors. Anything else, even None, is not close.
+    Both may be numbers, lists of numbers, arrays or tensors. All else, even None, is not close.
     """
     try:
         given, wanted = (torch.as_tensor(value, dtype=torch.float64) for value in (given, wanted))

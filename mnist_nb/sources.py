@@ -71,7 +71,7 @@ def _local(folders: list[Path], names: list[str]) -> Iterator[tuple[str, bytes]]
                 try:
                     content = gzip.decompress(packed.read_bytes())
                 except (OSError, EOFError, zlib.error) as error:
-                    raise DataError(f"{packed.name} cannot be unpacked ({error})") from error
+                    raise DataError(f"{packed} cannot be unpacked ({error})") from error
                 yield name, content
 
 

@@ -1,6 +1,6 @@
 """Draw figures from numbers, in colours that colour-blind readers can tell apart.
 
-The functions return Matplotlib figures; `show` displays one with its alt text.
+Most functions return a Matplotlib figure; `show` displays one with its alt text.
 """
 
 import math

@@ -15,7 +15,9 @@ export async function loadImages(about) {
     const labels = about.count * PIXELS;
     return { images: bytes.subarray(0, labels), labels: bytes.subarray(labels) };
   } catch (error) {
-    if (error instanceof RangeError) throw new Error("There is not enough memory for the images.");
+    if (error instanceof RangeError)
+      throw new Error("There is not enough memory for the images. Close other pages, then "
+        + "press the button again.");
     throw new Error(`${about.file} is not the file that belongs to this page, or it is damaged: `
       + "its images do not pass their check. Copy it again from where you got this page.");
   }

@@ -30,7 +30,7 @@ export function newState(network, { size = 1, dropout = 0, seed = 0 } = {}) {
     activations: [new Float32Array(size * PIXELS), // the images, then what each layer gives
                   ...each(l => new Float32Array(size * l.outputs))], // and at last the logits
     probabilities: new Float64Array(size * CLASSES),
-    deltas: each(l => new Float32Array(size * l.outputs)), // gradient of J by sums before ReLU
+    deltas: each(l => new Float32Array(size * l.outputs)), // dJ/d(sums before ReLU)
     gradients: each(l => ({ weight: new Float32Array(l.weight.length),
                             bias: new Float32Array(l.outputs) })),
   };
@@ -141,7 +141,7 @@ function addGradients({ inputs, outputs }, x, delta, gradient, n) {
   for (let o = 0; o < outputs; o++) gradient.bias[o] += biasSums[o];
 }
 
-// The gradient of J by the sums of the layer before; it is 0 where ReLU or dropout gave 0.
+// The gradient of J with respect to the sums of the layer before; 0 where ReLU or dropout gave 0.
 function passBack({ inputs, outputs, weight }, x, delta, deltaBefore, n, kept) {
   for (let r = 0; r < n; r++)
     for (let i = 0; i < inputs; i++) {

@@ -40,8 +40,9 @@ export function start(place, { images, labels, settings, python, checksum }) {
         + `so does the checksum of all ${parameters.length.toLocaleString("en")} parameters: `
         + `${found.toString(16).padStart(8, "0")}.`
       : `${different} of ${2 * python.length} losses differ, and the checksum is `
-        + `${found.toString(16).padStart(8, "0")}. That should not be: please tell whoever gave `
-        + "you this page which browser this is.";
+        + `${found.toString(16).padStart(8, "0")}; Python's is `
+        + `${checksum.toString(16).padStart(8, "0")}. That should not happen. Please tell `
+        + "whoever gave you this page which browser you use.";
   };
 }
 

@@ -1,4 +1,4 @@
-// The small pictures of `stepper.js`. Blue is below zero, white is zero, red is above.
+// The small pictures of `stepper.js`. In `cells`, blue is below zero, white is zero, red is above.
 
 const BLUE = [0, 114, 178], RED = [213, 94, 0], INK = "#1d2026"; // as in mnist_nb/figures
 const SHOWN = 8, CELL = 30; // images of the batch that are drawn, and pixels for each

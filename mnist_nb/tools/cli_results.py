@@ -162,7 +162,8 @@ def verify(paths: tuple[Path, ...], cwd: Path | None) -> None:
 
     found, left_out = records.records_in(list(paths))
     if left_out:
-        click.echo(f"left out, as they failed or a sweep replaced them: {left_out}", err=True)
+        click.echo("left out, as they failed, were interrupted, or a sweep replaced them: "
+                   f"{left_out}", err=True)  # fmt: skip
     if not found:
         refused = click.ClickException(f"no notebook is in {', '.join(map(str, paths))}; give "
                                        "executed notebooks, or folders of them")  # fmt: skip

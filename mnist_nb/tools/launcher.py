@@ -7,8 +7,8 @@ session, environment, working folder, standard streams, signal handlers and rand
 Protocol: to start a kernel, the client sends one byte with four file descriptors, the kernel's
 standard streams and a socket. Guests, which share this launcher, do so over the listening socket.
 A kernel's socket takes one line of JSON (arguments, environment, folder, limits), and gives the
-process id and later the exit code. Who closes it kills the kernel, and a client that ends all of
-its own. If a kernel cannot be started, the launcher closes its socket and continues.
+process id and later the exit code. Closing it kills the kernel, so all kernels of a client end
+with that client. If a kernel cannot be started, the launcher closes its socket and continues.
 """
 
 import atexit

@@ -180,7 +180,8 @@ def test_a_grading_that_was_ended_continues_where_it_was(grade, monkeypatch):
     monkeypatch.setattr(grading, "write_page", ended)
     with pytest.raises(KeyboardInterrupt):
         grade()
-    assert totals(table(grade.sub.parent)) == {"ada": ALL, "bob": ALL}
+    graded = totals(table(grade.sub.parent))  # the first two that were ready
+    assert len(graded) == 2 and set(graded.values()) == {ALL}
     with (grade.sub.parent / "out" / ".grades.jsonl").open("a") as file:
         file.write('["half of a li')
     monkeypatch.setattr(grading, "write_page", write_page)

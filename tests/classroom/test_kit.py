@@ -150,7 +150,8 @@ def test_what_a_system_lacks_is_said_and_the_others_are_complete(index, tmp_path
 def test_a_requirement_that_nothing_satisfies_is_said_with_the_wheel_that_has_it(index, tmp_path):
     wheel(index, "plain", "1.0", "py3-none-any", "torch<1")
     made = download_wheels(tmp_path / "w", [MACOS], "", INDEX, str)
-    assert "plain-1.0-py3-none-any.whl needs torch<1, but torch-1.5" in made.problems[0]
+    assert "plain-1.0-py3-none-any.whl needs torch<1" in made.problems[0]
+    assert "torch-1.5" in made.problems[0]
 
 
 def test_wheels_from_before_are_used_again_if_they_are_right_and_others_go(index, tmp_path):

@@ -134,6 +134,7 @@ SHADOW = "e => getComputedStyle(e).boxShadow.replace('none', '')"
 
 def test_what_goes_on_beyond_its_edge_shows_a_shadow_there_until_it_is_scrolled_to_its_end(opened):
     page = opened(CHAPTER, PHONE)
+    page.evaluate("() => document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
     boxes = page.locator("main :is(pre, .scroll)").all()
     wider = [box for box in boxes if box.evaluate("e => e.scrollWidth > e.clientWidth + 1")]
     shown = [box for box in boxes if box.evaluate(SHADOW)]

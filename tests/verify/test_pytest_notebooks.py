@@ -218,5 +218,5 @@ def test_a_home_and_a_project_that_cannot_be_written_do_no_harm(tmp_path, comman
 def test_modules_stay_where_they_were_told_to_be(tmp_path):
     given = {"PYTHONPATH": "there", "PYTHONOPTIMIZE": "2", "MNIST_NB_DATA": "data"}
     left = isolated(given, tmp_path)
-    assert left["PYTHONPATH"] == "there" and left["MNIST_NB_DATA"] == "data"
+    assert left["PYTHONPATH"] == os.path.abspath("there") and left["MNIST_NB_DATA"] == "data"
     assert "PYTHONOPTIMIZE" not in left

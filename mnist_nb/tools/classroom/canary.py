@@ -25,7 +25,10 @@ _KNOWN = re.compile(
 
 
 def known(words: object) -> str:
-    """Return words that `found` can have given; the learner's process could send any others."""
+    """Return `words` if `Canary.found` can have given them, else words that say they are false.
+
+    The learner's process sends them, and could send anything.
+    """
     fits = isinstance(words, str) and _KNOWN.fullmatch(words)
     return words if fits else "sends a false list of what it has replaced"
 

@@ -48,7 +48,7 @@ class Runner:
     def __init__(self, channel: socket.socket | None):
         self.outputs, self.late = [], False
         self.functions: dict[int, object] = {}
-        self.answered: list[tuple[str, tuple]] = []  # cells that have run before the notebook's
+        self.answered: list[tuple[str, tuple]] = []  # source and answer of opening cells that ran
         self.connect(channel)
         text = {"encoding": "utf-8", "errors": "replace", "closefd": False}
         sys.stdout = os.fdopen(1, "w", **text)

@@ -123,7 +123,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
         alike = _alike(file.label, blanks)
         notebook = ".ipynb" in file.label.lower()
         if number >= MOST:
-            unused.append((file.label, "too many files, it was not looked at"))
+            unused.append((file.label, f"only {MOST:,} files are looked at, and this is the next"))
             break
         if file.why or not notebook:
             if alike or notebook or file.label.lower().endswith((*_PACKED, *_OTHERS)):
@@ -133,7 +133,7 @@ def matched(sources: list[Source], blanks: dict[str, NotebookNode]) -> dict[str,
             content = file.read() if spent <= LARGEST else b""
             spent += len(content)
             if spent > LARGEST:
-                raise NotebookError("all files together are too large, it was not looked at")
+                raise NotebookError(f"with it, the notebooks have over {LARGEST:,} bytes in all")
             name, cells, lost = _exercise(read_cells(content), blanks, alike)
         except Exception as error:  # a file can cause any error, also MemoryError and its like
             unused.append((file.label, str(error) or type(error).__name__))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 _STYLE = Path(__file__).with_name("feedback.css")
-# a cell on the page: what it is, and its text
+# a part of the page: its kind (such as "code" or "picture"), and its text
 Part = tuple[str, str]
 
 

@@ -39,7 +39,7 @@ def repaired(cells: list[Cell], blank: NotebookNode) -> tuple[NotebookNode, list
             in_place = [_is_in_place(cell, known, order) for cell in copies[name]]
             before, after = _solve(ours, copies[name], in_place, remarks)
         elif alias := next((c for c in copies if _defines(ours, copies[c])), None):
-            ours.source = f"# it stands in the cell {alias}"
+            ours.source = f"# this solution was found in the cell {alias}"
         else:
             remarks.append(f'the cell "{name}" is missing, so it counts as not solved')
         result += [*before, ours, *after, *behind[name]]

@@ -19,7 +19,6 @@ from mnist_nb.tools.classroom.containment import bwrap_prefix, outer_prefix, wat
 from mnist_nb.tools.classroom.forking import Examiner, Inside, SandboxError, environment
 
 log = logging.getLogger("mnist_nb")
-_START = 120  # seconds in which a process has to be ready
 _AFTER = 30  # seconds that the tests may take beyond a notebook's limit
 
 

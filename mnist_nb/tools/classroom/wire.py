@@ -229,7 +229,7 @@ def check_random_state(state: bytes) -> None:
     if len(state) >= 24:
         (left,), (at,) = struct.unpack_from("<i", state, 8), struct.unpack_from("<Q", state, 16)
         if left < 1 or left + at > 625:
-            raise WireError("the state of the generator is none")
+            raise WireError("a generator's state that came back is not valid")
 
 
 def set_random_state(state: bytes) -> None:
@@ -238,4 +238,4 @@ def set_random_state(state: bytes) -> None:
     try:
         torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
     except (RuntimeError, TypeError, ValueError) as error:
-        raise WireError("the state of the generator is none") from error
+        raise WireError("a generator's state that came back is not valid") from error

@@ -1,6 +1,6 @@
-"""Start a local Dask cluster for a sweep, or connect to an existing one.
+"""Start a local Dask cluster for a sweep or for `verify`, or connect to an existing one.
 
-`sweep.carry_out` is the caller.
+`sweep.carry_out` and `verify.records.verify_all` are the callers.
 """
 
 import contextlib

@@ -28,7 +28,8 @@ class Run(NamedTuple):
     """One run of a sweep: its folder's name, its parameters, and a hash of what it computes.
 
     `made_from` is what that hash is made of: hashes of all parameters, of the notebook's code, of
-    mnist_nb (None if the notebook does not use it), and of the modules beside the notebook.
+    mnist_nb (None if the notebook does not use it), of the modules that `modules_sha256` finds,
+    and the name of the kernel if one was chosen.
     `dataset` has the two arguments of `checksums.of_dataset`: the dataset's name and folder.
     """
 

@@ -45,7 +45,7 @@ def values_of(words: str) -> list[Any]:
     Lists and the like are written in YAML: `[1,2],[3]` and `[[1,2],[3]]` are the same two lists.
 
     Raises:
-        SweepError: there are more than MAX_RUNS values, or what begins like YAML is not.
+        SweepError: there are more than MAX_RUNS values, or `words` look like YAML but are not.
     """
     if found := _RANGE.fullmatch(words):
         numbers = range(int(found[1]), int(found[2]), int(found[3] or 1))

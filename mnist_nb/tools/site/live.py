@@ -24,7 +24,7 @@ def parts_of(page: Page) -> tuple[dict[str, str], dict[str, bytes]]:
         if name not in live.ON_PAGES:
             raise PublishError(
                 f"{page.path}: the metadata of cell {cell.id} asks for the live part {name!r}; "
-                f"there are {', '.join(sorted(live.ON_PAGES))}"
+                f"correct it to one of: {', '.join(sorted(live.ON_PAGES))}"
             )
         maker = importlib.import_module(f"mnist_nb.live.{name}")
         parts[cell.id], beside = maker.on_page(page.notebook)

@@ -129,6 +129,6 @@ def rows_height(texts: list[str]) -> int:
 
 
 def figure_height(png: str) -> int:
-    """Return how tall a figure would be if it were as wide as a slide is tall."""
+    """Return how tall a figure would be if it were HEIGHT pixels wide."""
     width, height = struct.unpack(">II", base64.b64decode(png[:64])[16:24])
     return round(HEIGHT * height / width)

@@ -1,6 +1,6 @@
 """Build reveal.js slides from the notebooks, one file each, that work offline.
 
-No cell needs slide metadata. A heading starts a slide; `pagination` decides where else one starts.
+No cell needs slide metadata. `pagination` decides where a slide starts: most often at a heading.
 Text is shown whole, as a sentence without the one before it is a riddle. Speaker notes have what
 the notebook folds: answers, and code that draws. Jupyter's slide metadata (`slideshow`,
 `slide_type`) overrides this.

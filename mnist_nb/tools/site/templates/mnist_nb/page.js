@@ -65,6 +65,7 @@ for (const box of contents ? [...boxes, contents] : boxes) {
   box.addEventListener("scroll", () => shade(box), {passive: true});
   sizes.observe(box);
 }
+document.fonts.ready.then(() => boxes.forEach(shade)); // a formula grows with its font, its box does not
 contents?.addEventListener("toggle", () => shade(contents), true); // a group of pages in it
 
 // Code can be copied.
