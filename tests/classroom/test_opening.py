@@ -2,7 +2,7 @@
 
 import pytest
 from test_classroom import needs_bubblewrap
-from test_sandbox import FILES, SEEN, started
+from test_sandbox import FILES, OTHERS, SEEN, started
 
 from mnist_nb.tools.classroom.sandbox import Examiner, Sandbox
 
@@ -74,3 +74,4 @@ def test_a_process_that_goes_on_from_it_is_as_contained_as_one_that_bubblewrap_s
     assert shown(SEEN)[-1].strip() == started(SEEN)
     kinds = [line.split()[1] for line in shown(FILES)[-1].splitlines()]
     assert sorted(kinds) == ["/dev/null", "/memfd", "/memfd", "/memfd", "socket"]
+    assert {*shown(OTHERS)[-1].split()} <= {"pipe", "/dev/null", "anon_inode"}

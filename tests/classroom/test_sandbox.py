@@ -1,5 +1,6 @@
 """A learner's process is forked, and as contained as one that bubblewrap starts."""
 
+import base64
 import ctypes
 import os
 import signal
@@ -40,6 +41,31 @@ for number in sorted(os.listdir("/proc/self/fd"), key=int):
         print(number, os.readlink(f"/proc/self/fd/{number}").split(":")[0].split(" ")[0])
     except FileNotFoundError:
         pass
+"""
+OTHERS = """
+import os
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if int(pid) != os.getpid():
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            print(os.readlink(f"/proc/{pid}/fd/{number}").split(":")[0])
+"""
+MARK = """
+import ctypes, fcntl, os
+libc = ctypes.CDLL(None)
+others = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid()}
+taken = [libc.syscall(438, os.pidfd_open(pid), n, 0)  # pidfd_getfd
+         for pid in others for n in range(3)]
+taken = [number for number in taken if number >= 0]
+print(*[fcntl.fcntl(number, fcntl.F_GETSIG) for number in taken])
+print(*[fcntl.fcntl(number, fcntl.F_SETSIG, 13) for number in taken])
+"""
+FIGURES = """
+import matplotlib.pyplot as plt
+from mnist_nb import figures
+figures.show(figures.curves({"a": ([1, 2], [1, 2])}), "a line")
+_ = plt.plot([1, 2])
+plt.show()
+_ = plt.plot([2, 1])
 """
 OUT = """
 import ctypes, os, subprocess, sys
@@ -125,6 +151,27 @@ def test_it_shares_no_namespace_with_what_forks_it_nor_with_the_machine(processe
 def test_it_has_no_file_open_but_the_streams_its_outputs_and_the_channel(processes):
     kinds = [line.split()[1] for line in shown(*processes, FILES).splitlines()]
     assert sorted(kinds) == ["/dev/null", "/memfd", "/memfd", "/memfd", "socket"]
+
+
+def test_nothing_can_be_left_in_a_file_of_the_sandboxs_other_processes(processes):
+    assert {*shown(*processes, OTHERS).split()} <= {"pipe", "/dev/null", "anon_inode"}
+    for _ in range(2):
+        assert {*shown(*processes, MARK).split()} == {"0"}, "no flag is left for the next notebook"
+
+
+def test_no_thread_is_left_that_a_fork_would_wait_for(processes):
+    busy = "torch.set_num_threads(4)\n_ = torch.rand(1_000, 1_000).sin() @ torch.rand(1_000, 9)"
+    count = "import os, torch\n{}\nprint(len(os.listdir('/proc/self/task')))"
+    assert shown(*processes, count.format(busy)) == shown(*processes, count.format(""))
+
+
+def test_figures_reach_the_page_as_pictures_and_each_once(processes):
+    cell = {"id": "own", "source": FIGURES, "code": True}
+    learners, examiner = processes
+    result = learners.run(examiner, {"exercise": "one", "cells": [cell], "seconds": 60})
+    pictures = [output["data"]["image/png"] for output in result["cells"][0]]
+    assert len({*pictures}) == len(pictures) == 3
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
 
 
 def test_it_can_change_neither_its_program_nor_its_sandbox_and_sees_no_process_of_ours(processes):

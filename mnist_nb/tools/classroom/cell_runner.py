@@ -5,6 +5,7 @@ it shows goes back. The learner's code can do anything to this process. The proc
 believes nothing of what it says except the values that it gives.
 """
 
+import base64
 import contextlib
 import fcntl
 import os
@@ -17,6 +18,7 @@ import numpy as np
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from matplotlib_inline import backend_inline
 from traitlets.config import Config
 
 from mnist_nb.exercises import calls
@@ -190,6 +192,8 @@ class Runner:
             return
         kept = {"text/plain": str(data.get("text/plain", ""))[:_SHOWN]}
         picture = data.get("image/png")
+        if isinstance(picture, bytes):  # as `display` passes on what is raw
+            picture = base64.b64encode(picture).decode()
         if isinstance(picture, str) and len(picture) <= _PICTURE:
             kept["image/png"] = picture
         self.outputs.append({"output_type": "display_data", "data": kept, "metadata": {}})
@@ -230,4 +234,6 @@ def new_shell(runner: Runner | None) -> InteractiveShell:
     config = Config({"HistoryManager": {"hist_file": ":memory:", "enabled": False}})
     shell = Shell.instance(config=config)
     sys.modules["__main__"] = shell.user_module
+    # as its import does where a shell exists already
+    backend_inline._enable_matplotlib_integration()
     return shell

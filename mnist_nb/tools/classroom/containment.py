@@ -42,6 +42,7 @@ _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternative
 # one thread for each notebook, no graphics card, and figures as in a notebook
 QUIET = {
     "OMP_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",  # a fork of a process with such threads would wait for them forever
     "CUDA_VISIBLE_DEVICES": "",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }

@@ -50,7 +50,9 @@ def enter(command: list[str]) -> subprocess.Popen:
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
         if any({"w", "s"} <= {*line.split()[1]} for line in file):
             raise OSError("a library shares memory with the processes that are forked from it")
-    made = subprocess.Popen([*command, *_WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # its own streams: what is inside can open those of the sandbox's other processes
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    made = subprocess.Popen([*command, *_WAIT], **streams)
     try:
         if not made.stdout.read(1):
             raise OSError("bubblewrap made no sandbox")

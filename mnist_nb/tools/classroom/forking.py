@@ -143,7 +143,7 @@ class Inside:
     """A process that forks one for each notebook, and one for each opening of an exercise."""
 
     def __init__(self, prefix: list[str], **options):
-        self._openings: dict[str, tuple[threading.Lock, list[_Forking | None]]] = {}
+        self._openings: dict[tuple[str, ...], tuple[threading.Lock, list[_Forking | None]]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="mnist-nb-")
         with tempfile.TemporaryFile() as file:
             self.process, control = _started(
@@ -168,7 +168,7 @@ class Inside:
         self, channel: socket.socket, sandbox: list[str], opening: list[str], seconds: int
     ) -> tuple[socket.socket, int] | None:
         """Start one in which the cells of `opening` have run; None if they have to run again."""
-        key = "\n".join(opening)
+        key = tuple(opening)
         lock, made = self._openings.setdefault(key, (threading.Lock(), []))
         with lock:  # one thread has it run, the others wait
             if not made:

@@ -100,8 +100,7 @@ def _make_ready() -> None:
     from mnist_nb.figures import showing
 
     Image.init()  # imports what can write pictures
-    showing.SHARP = 1  # only the PNG of a figure goes to the learner's page, and it stays the same
-    showing._drawn = _once_for_both(showing._drawn)
+    showing.SHARP = 1  # only the PNG of a figure goes to the learner's page
     load, images = loading.load, []
     raw = data.data_folder() / "MNIST" / "raw"
     if all((raw / name).is_file() for name in data.CHECKSUMS["MNIST"]):
@@ -113,20 +112,6 @@ def _make_ready() -> None:
         return images.pop() if images and not given and not named else load(*given, **named)
 
     loading.load = first
-
-
-def _once_for_both(draw):
-    """Return `draw` so that the second picture of a figure that is shown is the first one."""
-    kept = []
-
-    @functools.wraps(draw)
-    def drawn(figure, dpi):
-        if kept and kept[0][:2] == (figure, dpi):
-            return kept.pop()[2]
-        kept[:] = [(figure, dpi, draw(figure, dpi))]
-        return kept[0][2]
-
-    return drawn
 
 
 def _keep(channel: socket.socket, grader: socket.socket, parent: int, opening) -> NoReturn:
