@@ -111,8 +111,7 @@ class _Group:
         for generator in self.generators:  # a DataLoader's iterator draws this when it starts
             torch.empty((), dtype=torch.int64).random_(generator=generator)
         for batch in order.split(batch_size, dim=1):
-            x = self.x.index_select(0, batch.flatten())
-            yield x.view(*batch.shape, -1), self.y[batch]
+            yield self.x.index_select(0, batch.flatten()).view(*batch.shape, -1), self.y[batch]
 
     def masks(self, batch: int, hidden: int) -> Tensor:
         """Return dropout masks, K x batch x hidden, with values 0 or 1 / (1 - dropout)."""

@@ -5,10 +5,10 @@ modules to import. Linux only. A forked kernel is like a freshly started one: it
 session, environment, working folder, standard streams, signal handlers and random state.
 
 Protocol: to start a kernel, the client sends one byte with four file descriptors, the kernel's
-standard streams and a socket. Guests, which share this launcher, do so over the listening socket.
-A kernel's socket takes one line of JSON (arguments, environment, folder, limits), and gives the
-process id and later the exit code. Closing it kills the kernel, so all kernels of a client end
-with that client. If a kernel cannot be started, the launcher closes its socket and continues.
+standard streams and a socket. So does any other process, a guest, over the listening socket. The
+kernel's socket takes one line of JSON (arguments, environment, folder, limits), and gives the
+process id and later the exit code; it is closed if the kernel cannot be started. Closing it kills
+the kernel, so a client's kernels end with it.
 """
 
 import atexit

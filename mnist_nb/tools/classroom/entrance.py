@@ -39,6 +39,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def shared_mappings() -> int:
+    """Return how many mappings of this process are shared with its forks and can be written."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        return sum({"w", "s"} <= {*line.split()[1]} for line in file)
+
+
 def enter(command: list[str]) -> subprocess.Popen:
     """Make a sandbox with `command`, and move into it; what this process forks is inside.
 
@@ -47,9 +53,8 @@ def enter(command: list[str]) -> subprocess.Popen:
     Raises:
         OSError: the sandbox cannot be made or entered, or something would be shared with others.
     """
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        if any({"w", "s"} <= {*line.split()[1]} for line in file):
-            raise OSError("a library shares memory with the processes that are forked from it")
+    if shared_mappings():
+        raise OSError("a library shares memory with the processes that are forked from it")
     # its own streams: what is inside can open those of the sandbox's other processes
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     made = subprocess.Popen([*command, *_WAIT], **streams)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import NoReturn
 
 import torch
@@ -44,12 +45,25 @@ def main() -> None:
         os.close(numbers[0])
 
 
+@contextlib.contextmanager
+def _all_that_a_fork_does() -> Iterator[None]:
+    """End this process after the block; print the traceback of an error in it."""
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def _serve(control: socket.socket, originals: dict[str, list[dict]], parent: int) -> NoReturn:
     """Prepare the exercise that the grader names, then serve a notebook for each pair of sockets.
 
     With a process of its own, no exercise waits for another, and a fork has little to copy.
     """
-    try:
+    with _all_that_a_fork_does():
         die_with_parent(parent)
         cells, prepared, wrong = originals[receive(control)[0]["exercise"]], None, ""
         try:
@@ -72,28 +86,16 @@ def _serve(control: socket.socket, originals: dict[str, list[dict]], parent: int
                     _examine(prepared, channel, answers, job)
                 children.add(child)
             children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def _examine(
     prepared: Prepared, channel: socket.socket, answers: socket.socket, job: dict
 ) -> NoReturn:
-    try:
+    with _all_that_a_fork_does():
         set_random_state(prepared.random)
         signal.alarm(5 * job["seconds"] + _AFTER)  # ends a test that the answers made endless
         learner = Learner(channel, job["seconds"])
         send(answers, Exam(prepared, learner).run(job["cells"]))
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import torch
 from IPython.core.profiledir import ProfileDir
 
 from mnist_nb.tools.classroom.cell_runner import Runner
+from mnist_nb.tools.classroom.entrance import shared_mappings
+from mnist_nb.tools.classroom.wire import random_state
 
 
 def started(channel: socket.socket | None) -> Runner:
@@ -67,7 +69,7 @@ def _random() -> dict[str, object]:
     return {
         "python": random.getstate(),
         "numpy": repr(np.random.get_state(legacy=False)),
-        "torch": torch.get_rng_state().numpy().tobytes(),
+        "torch": random_state(),
     }
 
 
@@ -82,11 +84,5 @@ def _surroundings() -> tuple:
         sorted(path for path in files if ".ipython" not in path.parts),
         os.listdir("/dev/fd"),
         len(os.listdir("/proc/self/task")),
-        _shared(),
+        shared_mappings(),
     )
-
-
-def _shared() -> int:
-    """Return how many mappings of this process are shared with others and can be written."""
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        return sum({"w", "s"} <= {*line.split()[1]} for line in file)
